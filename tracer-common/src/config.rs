@@ -1,0 +1,66 @@
+//! Load-time knobs: set before the programs are loaded, constant afterwards,
+//! so that the verifier removes the branches that are not used.
+
+use core::mem::size_of;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Ring size when the user names none, in bytes. 30 bytes/us at 36,000
+/// connections/s: this holds two seconds of a stopped collector there.
+pub const DEFAULT_RING_BYTES: u32 = 8 << 20;
+/// The smallest ring worth having, in bytes.
+pub const MIN_RING_BYTES: u32 = 64 << 10;
+/// The largest ring the kernel takes without question, in bytes.
+pub const MAX_RING_BYTES: u32 = 1 << 30;
+/// Connect and shutdown calls in progress that are remembered at once. A task
+/// is in one call at a time, so this is tasks blocked in connect(2).
+pub const IN_FLIGHT_CALLS: u32 = 16_384;
+/// Sockets followed at once under a pid filter.
+pub const FOLLOWED_SOCKETS: u32 = 262_144;
+/// Listening ports followed under a pid filter.
+pub const FOLLOWED_PORTS: u32 = 4_096;
+
+/// Which sockets the kernel side writes records about. A field of zeros
+/// switches its filter off.
+///
+/// The kernel passes what it cannot yet tell (a socket without a local port);
+/// user space applies the same filter again to what arrives.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Filter {
+    /// Network the remote address must lie in, IPv4 in mapped form: the bytes
+    /// of the address in network order, taken as native words.
+    pub remote: [u32; 4],
+    /// Mask of `remote`; all zero means any.
+    pub remote_mask: [u32; 4],
+    /// Thread group id of the owner; 0 means any.
+    pub pid: u32,
+    /// Network namespace inode; 0 means any.
+    pub netns: u32,
+    /// Local or remote port; 0 means any.
+    pub port: u32,
+}
+
+/// All knobs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Config {
+    /// Which sockets.
+    pub filter: Filter,
+    /// The reader is woken once this many bytes wait in the ring.
+    pub wake_bytes: u32,
+    /// Set where [`crate::event::Header::sock`] is the socket's address, for want of a cookie.
+    pub name_by_address: u32,
+}
+
+const _: () = assert!(size_of::<Filter>() == 44 && size_of::<Config>() == 52);
+
+/// A listening port of a followed process: key of a map that both sides fill.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ListenPort {
+    /// Network namespace inode.
+    pub netns: u32,
+    /// Port, host order.
+    pub port: u32,
+}

@@ -1,0 +1,185 @@
+//! The event ABI: one `repr(C)` record per kind.
+//!
+//! Every record starts with [`Header`]; its `kind` tells which record follows.
+//! Addresses are 16 bytes in network order; IPv4 is stored IPv4-mapped
+//! (`::ffff:a.b.c.d`), and `family` tells a true IPv4 socket from an IPv6 one
+//! that talks to an IPv4 peer. Times are nanoseconds of `CLOCK_BOOTTIME`.
+
+use core::mem::size_of;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Length of a task's `comm`, as in `TASK_COMM_LEN` (include/linux/sched.h).
+pub const COMM_LEN: usize = 16;
+
+/// `fd` where the opening call handed out none (io_uring's direct descriptors)
+/// or where no call was seen.
+pub const NO_FD: i32 = -1;
+
+/// Values of [`Header::kind`].
+pub mod kind {
+    /// [`super::StateRecord`]
+    pub const STATE: u32 = 1;
+    /// [`super::ConnectRecord`]
+    pub const CONNECT: u32 = 2;
+    /// [`super::AcceptRecord`]
+    pub const ACCEPT: u32 = 3;
+    /// [`super::GoneRecord`]
+    pub const GONE: u32 = 4;
+    /// [`super::ExitRecord`]
+    pub const EXIT: u32 = 5;
+}
+
+/// Bits of [`StateRecord::flags`].
+pub mod flag {
+    /// The current task was inside `shutdown(2)`: the transition is a half
+    /// close, not a close.
+    pub const IN_SHUTDOWN: u32 = 1 << 0;
+    /// The current task was exiting (`PF_EXITING`).
+    pub const EXITING: u32 = 1 << 1;
+    /// `SOCK_DONE`: the peer's FIN has been received.
+    pub const PEER_DONE: u32 = 1 << 2;
+}
+
+/// What every record starts with.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Header {
+    /// Nanoseconds of `CLOCK_BOOTTIME` (`bpf_ktime_get_boot_ns`).
+    pub ts_ns: u64,
+    /// Names the socket: its cookie, or where the kernel has no cookie helper
+    /// for tracing programs (before 5.12) its address. 0 for a record about a
+    /// process.
+    pub sock: u64,
+    /// One of [`kind`].
+    pub kind: u32,
+    /// Thread group id of the current task. In a softirq this is a bystander.
+    pub pid: u32,
+    /// Thread id of the current task.
+    pub tid: u32,
+    /// Effective uid of the current task, in the initial user namespace.
+    pub uid: u32,
+}
+
+/// Both ends of a socket.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Addresses {
+    /// Local address; all zero while unbound.
+    pub local: [u8; 16],
+    /// Remote address; all zero for a listener.
+    pub remote: [u8; 16],
+    /// Local port, host order; 0 while unbound.
+    pub local_port: u16,
+    /// Remote port, host order; 0 for a listener.
+    pub remote_port: u16,
+    /// `AF_INET` or `AF_INET6`.
+    pub family: u16,
+    /// Always 0.
+    pub _pad: u16,
+    /// Inode number of the network namespace, as in /proc/PID/ns/net.
+    pub netns: u32,
+}
+
+/// The kernel's own figures for a socket, from `struct tcp_sock`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Figures {
+    /// `bytes_sent` less `bytes_retrans`: payload bytes sent once.
+    pub tx_bytes: u64,
+    /// `bytes_received`: payload bytes received, plus one for the peer's FIN.
+    pub rx_bytes: u64,
+    /// `total_retrans`: segments retransmitted.
+    pub retransmits: u32,
+    /// `srtt_us >> 3`: smoothed round-trip time in microseconds.
+    pub srtt_us: u32,
+}
+
+/// A transition, from `inet_sock_set_state`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct StateRecord {
+    /// The common start.
+    pub header: Header,
+    /// Both ends, as far as the kernel knows them yet.
+    pub addresses: Addresses,
+    /// State before, as in include/net/tcp_states.h.
+    pub old: u16,
+    /// State after.
+    pub new: u16,
+    /// Bits of [`flag`].
+    pub flags: u32,
+    /// `sk_err`: a positive errno, 0 for none.
+    pub error: i32,
+    /// `sk_shutdown`: 1 receive side closed, 2 send side, 3 both.
+    pub shutdown: u32,
+    /// For CLOSE -> SYN_SENT, the fd handed to the connect call in progress,
+    /// else [`NO_FD`].
+    pub fd: i32,
+    /// Name of the current task: the opener's for CLOSE -> SYN_SENT and
+    /// CLOSE -> LISTEN, zero for other transitions.
+    pub comm: [u8; COMM_LEN],
+    /// Always 0.
+    pub _pad: [u32; 2],
+}
+
+/// The end of a connect call that made CLOSE -> SYN_SENT.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ConnectRecord {
+    /// The common start; `ts_ns` is the time of return.
+    pub header: Header,
+    /// Time spent in the call, in nanoseconds.
+    pub latency_ns: u64,
+    /// The fd handed in.
+    pub fd: i32,
+    /// What the call returned: 0, or a negative errno.
+    pub ret: i32,
+}
+
+/// The successful end of an accept call.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct AcceptRecord {
+    /// The common start.
+    pub header: Header,
+    /// Both ends.
+    pub addresses: Addresses,
+    /// The fd handed out.
+    pub fd: i32,
+    /// Name of the accepting task.
+    pub comm: [u8; COMM_LEN],
+    /// The socket's state now.
+    pub state: u16,
+    /// Always 0.
+    pub _pad: [u16; 3],
+}
+
+/// The socket is freed, from `tcp_destroy_sock`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct GoneRecord {
+    /// The common start.
+    pub header: Header,
+    /// The last figures.
+    pub figures: Figures,
+}
+
+/// The last thread of a process is exiting, from `sched_process_exit`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ExitRecord {
+    /// The common start; `pid` is the process.
+    pub header: Header,
+}
+
+const _: () = {
+    assert!(size_of::<Header>() == 32);
+    assert!(size_of::<Addresses>() == 44);
+    assert!(size_of::<Figures>() == 24);
+    assert!(size_of::<StateRecord>() == 120);
+    assert!(size_of::<ConnectRecord>() == 48);
+    assert!(size_of::<AcceptRecord>() == 104);
+    assert!(size_of::<GoneRecord>() == 56);
+    assert!(size_of::<ExitRecord>() == 32);
+};

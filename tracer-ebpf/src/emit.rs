@@ -1,0 +1,44 @@
+//! The only ring writer. Every record ends in exactly one counter.
+
+// AtomicU64 has no fetch_add on a target without compare-and-swap.
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+
+use tracer_common::drop::{RING_FULL, SUBMITTED};
+
+use crate::maps::{COUNTS, RING, knob};
+
+/// Wake-ups are left to user space's own timer.
+const BPF_RB_NO_WAKEUP: u64 = 1;
+/// Wake the reader now.
+const BPF_RB_FORCE_WAKEUP: u64 = 2;
+/// Ask `bpf_ringbuf_query` for the bytes not read yet.
+const BPF_RB_AVAIL_DATA: u64 = 0;
+
+/// Writes one record, or counts its loss.
+///
+/// The reader polls on a timer; it is woken ahead of that only when much waits,
+/// because a wake-up per record costs more than all the rest.
+#[inline(always)]
+pub fn emit<T>(record: &T) {
+    let waiting = RING.query(BPF_RB_AVAIL_DATA);
+    let wake = if waiting >= u64::from(knob!(wake_bytes)) {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    };
+    let slot = match RING.output::<T>(record, wake) {
+        Ok(()) => SUBMITTED,
+        Err(_) => RING_FULL,
+    };
+    count(slot);
+}
+
+#[inline(always)]
+fn count(slot: u32) {
+    if let Some(counter) = COUNTS.get_ptr_mut(slot) {
+        // SAFETY: the slot is aligned and lives as long as the map. Atomic,
+        // because a hook in a softirq may interrupt one of this CPU's tasks
+        // between load and store.
+        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, 1) };
+    }
+}

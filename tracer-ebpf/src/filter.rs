@@ -1,0 +1,124 @@
+//! Filters: decided before a record is made.
+//!
+//! What cannot be told yet passes: user space applies the same filter again.
+
+use tracer_common::{
+    config::ListenPort,
+    event::Addresses,
+};
+use zerocopy::transmute;
+
+use crate::{
+    maps::{FOLLOWED, PORTS, knob},
+    sock::tcp,
+    task,
+};
+
+/// Whether records about a socket with these ends are wanted.
+#[inline(always)]
+pub fn wants(addresses: &Addresses) -> bool {
+    wants_netns(addresses) && wants_port(addresses) && wants_remote(addresses)
+}
+
+#[inline(always)]
+fn wants_netns(addresses: &Addresses) -> bool {
+    let netns = knob!(filter.netns);
+    netns == 0 || addresses.netns == netns
+}
+
+/// A socket on its way to SYN_SENT has no local port yet, and one that is being
+/// destroyed has none any more.
+#[inline(always)]
+fn wants_port(addresses: &Addresses) -> bool {
+    let port = knob!(filter.port);
+    port == 0
+        || addresses.local_port == 0
+        || u32::from(addresses.local_port) == port
+        || u32::from(addresses.remote_port) == port
+}
+
+/// A listener has no remote, and before 5.x a child's is set after its state.
+#[inline(always)]
+fn wants_remote(addresses: &Addresses) -> bool {
+    let mask = knob!(filter.remote_mask);
+    if mask == [0; 4] || addresses.remote_port == 0 {
+        return true;
+    }
+    let network = knob!(filter.remote);
+    let remote: [u32; 4] = transmute!(addresses.remote);
+    remote[0] & mask[0] == network[0]
+        && remote[1] & mask[1] == network[1]
+        && remote[2] & mask[2] == network[2]
+        && remote[3] & mask[3] == network[3]
+}
+
+/// Whether a transition belongs to the wanted process.
+///
+/// Only connect, listen and accept run in the owner's own context, so those
+/// mark the socket as followed, and a child is followed from its listener's port.
+#[inline(always)]
+pub fn wants_transition(sock: u64, addresses: &Addresses, old: u16, new: u16) -> bool {
+    let wanted = knob!(filter.pid);
+    if wanted == 0 {
+        return true;
+    }
+    match (old, new) {
+        (tcp::CLOSE, tcp::SYN_SENT) if task::pid() != wanted => return false,
+        (tcp::CLOSE, tcp::SYN_SENT) => {}
+        (tcp::CLOSE, tcp::LISTEN) if task::pid() != wanted => return false,
+        (tcp::CLOSE, tcp::LISTEN) => {
+            let _ = PORTS.insert(port_key(addresses), 1u8, 0);
+        }
+        (tcp::LISTEN, tcp::SYN_RECV) => {
+            // SAFETY: only presence is looked at, never the value.
+            if unsafe { PORTS.get(port_key(addresses)) }.is_none() {
+                return false;
+            }
+        }
+        _ => return is_followed(sock),
+    }
+    follow(sock);
+    true
+}
+
+/// Whether an accept belongs to the wanted process. A followed child that
+/// another process took is reported once more, so that user space lets it go.
+#[inline(always)]
+pub fn wants_accept(sock: u64) -> bool {
+    let wanted = knob!(filter.pid);
+    if wanted == 0 {
+        return true;
+    }
+    if task::pid() == wanted {
+        follow(sock);
+        return true;
+    }
+    FOLLOWED.remove(sock).is_ok()
+}
+
+/// Whether the end of this socket belongs to the wanted process; forgets it.
+#[inline(always)]
+pub fn wants_end(sock: u64) -> bool {
+    knob!(filter.pid) == 0 || FOLLOWED.remove(sock).is_ok()
+}
+
+#[inline(always)]
+fn is_followed(sock: u64) -> bool {
+    // SAFETY: only presence is looked at, never the value.
+    unsafe { FOLLOWED.get(sock) }.is_some()
+}
+
+#[inline(always)]
+fn follow(sock: u64) {
+    // A full map makes later records of this socket be dropped here; user space
+    // sees the socket in its next snapshot.
+    let _ = FOLLOWED.insert(sock, 1u8, 0);
+}
+
+#[inline(always)]
+fn port_key(addresses: &Addresses) -> [u8; size_of::<ListenPort>()] {
+    transmute!(ListenPort {
+        netns: addresses.netns,
+        port: u32::from(addresses.local_port),
+    })
+}

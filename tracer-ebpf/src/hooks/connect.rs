@@ -1,0 +1,65 @@
+//! connect(2): the opener's fd, what the call returned, and how long it took.
+
+use aya_ebpf::programs::TracePointContext;
+use aya_log_ebpf::warn;
+use tracer_common::event::{ConnectRecord, NO_FD, kind};
+
+use crate::{
+    emit::emit,
+    maps::{CALLS, CONNECT, Call},
+    task,
+};
+
+/// The current task enters connect(2) on `fd`.
+#[inline(always)]
+pub fn on_enter(ctx: &TracePointContext, fd: i32) {
+    let call = Call {
+        start_ns: task::now(),
+        sock: 0,
+        fd,
+        what: CONNECT,
+    };
+    if CALLS.insert(task::pid_tgid(), call, 0).is_err() {
+        warn!(ctx, "more tasks in connect(2) than are remembered: some connections lack their fd");
+    }
+}
+
+/// Ties the call that the current task is in to the socket it has just moved to
+/// SYN_SENT. Returns the fd, or [`NO_FD`] outside of connect(2).
+#[inline(always)]
+pub fn claim(sock: u64) -> i32 {
+    let Some(call) = CALLS.get_ptr_mut(task::pid_tgid()) else {
+        return NO_FD;
+    };
+    // SAFETY: entries are keyed by task, so only the current task writes this
+    // one, and it lives until that task's own connect call returns.
+    let call = unsafe { &mut *call };
+    if call.what != CONNECT {
+        return NO_FD;
+    }
+    call.sock = sock;
+    call.fd
+}
+
+/// The current task's connect(2) returns `ret`. Only calls that opened a TCP
+/// connection are reported: a later call on the same socket (EALREADY, EISCONN)
+/// and other families never reach SYN_SENT.
+#[inline(always)]
+pub fn on_return(ret: i32) {
+    let task = task::pid_tgid();
+    // SAFETY: as in `claim`; the entry is copied out before it is removed.
+    let Some(call) = (unsafe { CALLS.get(task) }).copied() else {
+        return;
+    };
+    let _ = CALLS.remove(task);
+    if call.what != CONNECT || call.sock == 0 {
+        return;
+    }
+    let ts_ns = task::now();
+    emit(&ConnectRecord {
+        header: task::header(kind::CONNECT, call.sock, ts_ns),
+        latency_ns: ts_ns.wrapping_sub(call.start_ns),
+        fd: call.fd,
+        ret,
+    });
+}

@@ -1,0 +1,26 @@
+//! The socket is freed.
+
+use tracer_common::event::{GoneRecord, kind};
+
+use crate::{emit::emit, filter, sock::Sock, task};
+
+/// `sk` is being destroyed.
+#[inline(always)]
+pub fn on_destroy(sk: &Sock) {
+    // Without a cookie no record about this socket was ever written: it never
+    // left CLOSE.
+    let sock = sk.known_name();
+    if sock == 0 || !sk.is_users_tcp() {
+        return;
+    }
+    let Some(addresses) = sk.addresses() else {
+        return;
+    };
+    if !filter::wants(&addresses) || !filter::wants_end(sock) {
+        return;
+    }
+    emit(&GoneRecord {
+        header: task::header(kind::GONE, sock, task::now()),
+        figures: sk.figures(),
+    });
+}

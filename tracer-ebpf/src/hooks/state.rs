@@ -1,0 +1,72 @@
+//! Every transition of a TCP socket.
+
+use tracer_common::event::{COMM_LEN, NO_FD, StateRecord, flag, kind};
+
+use crate::{
+    emit::emit,
+    filter,
+    hooks::{connect, shutdown},
+    sock::{Sock, tcp},
+    task,
+};
+
+/// `sk` goes from `old` to `new`. Runs before the kernel stores `new`.
+#[inline(always)]
+pub fn on_transition(sk: &Sock, old: i32, new: i32) {
+    // FIN_WAIT2 -> FIN_WAIT2 and CLOSE -> CLOSE happen and say nothing.
+    if old == new || !sk.is_users_tcp() {
+        return;
+    }
+    let (old, new) = (old as u16, new as u16);
+    let Some(addresses) = sk.addresses() else {
+        return;
+    };
+    if !filter::wants(&addresses) {
+        return;
+    }
+    let sock = sk.name();
+    if !filter::wants_transition(sock, &addresses, old, new) {
+        return;
+    }
+
+    let ts_ns = task::now();
+    // These two are made by the opener itself, inside its system call.
+    let opens = old == tcp::CLOSE && (new == tcp::SYN_SENT || new == tcp::LISTEN);
+    let fd = if opens && new == tcp::SYN_SENT {
+        connect::claim(sock)
+    } else {
+        NO_FD
+    };
+    emit(&StateRecord {
+        header: task::header(kind::STATE, sock, ts_ns),
+        addresses,
+        old,
+        new,
+        flags: flags(sk, new),
+        error: sk.error(),
+        shutdown: sk.shutdown(),
+        fd,
+        comm: if opens { task::comm() } else { [0; COMM_LEN] },
+        _pad: [0; 2],
+    });
+}
+
+/// How the application or the peer had a hand in it. Asked only of the
+/// transitions that can end a connection.
+#[inline(always)]
+fn flags(sk: &Sock, new: u16) -> u32 {
+    if new != tcp::FIN_WAIT1 && new != tcp::LAST_ACK && new != tcp::CLOSE {
+        return 0;
+    }
+    let mut flags = 0;
+    if shutdown::in_progress() {
+        flags |= flag::IN_SHUTDOWN;
+    }
+    if task::is_exiting() {
+        flags |= flag::EXITING;
+    }
+    if sk.peer_done() {
+        flags |= flag::PEER_DONE;
+    }
+    flags
+}

@@ -1,0 +1,91 @@
+//! All maps, and the constants that user space sets before load.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{HashMap, PerCpuArray, RingBuf},
+};
+use tracer_common::{
+    config::{
+        Config, DEFAULT_RING_BYTES, FOLLOWED_PORTS, FOLLOWED_SOCKETS, Filter, IN_FLIGHT_CALLS,
+        ListenPort,
+    },
+    drop::COUNTERS,
+    offsets::{self, Offsets},
+};
+
+/// Records on their way to user space. Resized before load.
+#[map]
+pub static RING: RingBuf = RingBuf::with_byte_size(DEFAULT_RING_BYTES, 0);
+
+/// What became of each record: slots of `tracer_common::drop`.
+#[map]
+pub static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
+
+/// The system call that a task is in. Key: `bpf_get_current_pid_tgid`.
+#[map]
+pub static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(IN_FLIGHT_CALLS, 0);
+
+/// Under a pid filter, the sockets of that process. Both sides fill it.
+#[map]
+pub static FOLLOWED: HashMap<u64, u8> = HashMap::with_max_entries(FOLLOWED_SOCKETS, 0);
+
+/// Under a pid filter, the ports that process listens on. Both sides fill it.
+#[map]
+pub static PORTS: HashMap<[u8; size_of::<ListenPort>()], u8> =
+    HashMap::with_max_entries(FOLLOWED_PORTS, 0);
+
+/// A system call in progress.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Call {
+    /// When it was entered, nanoseconds of `CLOCK_BOOTTIME`.
+    pub start_ns: u64,
+    /// The socket it set out to connect, once the state hook has seen it; 0 before.
+    pub sock: u64,
+    /// The fd handed in.
+    pub fd: i32,
+    /// [`CONNECT`] or [`SHUTDOWN`].
+    pub what: u32,
+}
+
+/// [`Call::what`]: connect(2).
+pub const CONNECT: u32 = 0;
+/// [`Call::what`]: shutdown(2).
+pub const SHUTDOWN: u32 = 1;
+
+/// The field offsets of the running kernel. Read through [`offset!`].
+#[unsafe(no_mangle)]
+pub static OFFSETS: Offsets = offsets::ALL_ABSENT;
+
+/// The knobs of this run. Read through [`knob!`].
+#[unsafe(no_mangle)]
+pub static CONFIG: Config = Config {
+    filter: Filter {
+        remote: [0; 4],
+        remote_mask: [0; 4],
+        pid: 0,
+        netns: 0,
+        port: 0,
+    },
+    wake_bytes: 0,
+    name_by_address: 0,
+};
+
+/// One field's offset, a constant to the verifier.
+macro_rules! offset {
+    ($field:ident) => {{
+        // SAFETY: the static is initialised, aligned and never written by this
+        // side; volatile, because the loader replaces what the compiler sees.
+        unsafe { core::ptr::read_volatile(&raw const $crate::maps::OFFSETS.$field) }
+    }};
+}
+
+/// One knob, a constant to the verifier.
+macro_rules! knob {
+    ($($field:ident).+) => {{
+        // SAFETY: as in `offset!`.
+        unsafe { core::ptr::read_volatile(&raw const $crate::maps::CONFIG.$($field).+) }
+    }};
+}
+
+pub(crate) use {knob, offset};

@@ -1,0 +1,29 @@
+//! Copies fields out of kernel structs at offsets that user space resolved.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use tracer_common::offsets::ABSENT;
+
+/// What may be copied out of kernel memory: every bit pattern is a value.
+pub trait Plain: Copy {
+    /// What a failed read yields.
+    const ZERO: Self;
+}
+
+macro_rules! plain {
+    ($($kind:ty = $zero:expr),+) => { $(impl Plain for $kind { const ZERO: Self = $zero; })+ };
+}
+plain!(u8 = 0, u16 = 0, u32 = 0, i32 = 0, u64 = 0, [u8; 4] = [0; 4], [u8; 16] = [0; 16]);
+plain!(*const c_void = core::ptr::null());
+
+/// Copies a field out of a kernel struct; `None` where that fails.
+#[inline(always)]
+pub fn read<T: Plain>(base: *const c_void, at: u32) -> Option<T> {
+    if at == ABSENT {
+        return None;
+    }
+    // SAFETY: bpf_probe_read_kernel checks the address and fails on a bad one;
+    // T takes any bit pattern.
+    unsafe { bpf_probe_read_kernel(base.byte_add(at as usize).cast::<T>()) }.ok()
+}

@@ -1,0 +1,198 @@
+//! The only place that reads fields of `struct sock`.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
+use tracer_common::{
+    event::{Addresses, Figures},
+    offsets::ABSENT,
+};
+
+use crate::{
+    maps::{knob, offset},
+    read::{Plain, read},
+    task,
+};
+
+/// `IPPROTO_TCP`, include/uapi/linux/in.h
+const IPPROTO_TCP: u16 = 6;
+/// `AF_INET`
+const AF_INET: u16 = 2;
+/// `AF_INET6`
+const AF_INET6: u16 = 10;
+
+/// TCP states, include/net/tcp_states.h.
+pub mod tcp {
+    pub const SYN_SENT: u16 = 2;
+    pub const SYN_RECV: u16 = 3;
+    pub const FIN_WAIT1: u16 = 4;
+    pub const CLOSE: u16 = 7;
+    pub const LAST_ACK: u16 = 9;
+    pub const LISTEN: u16 = 10;
+}
+
+/// A `struct sock` of the kernel.
+#[derive(Clone, Copy)]
+pub struct Sock {
+    at: *const c_void,
+    /// Whether the verifier knows `at` as a `struct sock`, so that it may be
+    /// handed to helpers.
+    trusted: bool,
+}
+
+impl Sock {
+    /// From the argument of a BTF-typed program.
+    #[inline(always)]
+    pub fn from_btf(at: *const c_void) -> Self {
+        Self { at, trusted: true }
+    }
+
+    /// From an address alone.
+    #[inline(always)]
+    pub fn from_address(at: *const c_void) -> Self {
+        Self { at, trusted: false }
+    }
+
+    /// The socket behind an open fd of the current task, if it is one.
+    ///
+    /// Walks `current->files->fdt->fd[fd]->private_data->sk`; the caller vouches
+    /// that the file is a socket's, as the return of accept(2) is.
+    #[inline(always)]
+    pub fn from_fd(fd: u32) -> Option<Self> {
+        let files: *const c_void = read(task::address(), offset!(task_files))?;
+        let table: *const c_void = read(files, offset!(files_fdt))?;
+        let max: u32 = read(table, offset!(fdt_max_fds))?;
+        if fd >= max {
+            return None;
+        }
+        let array: *const c_void = read(table, offset!(fdt_fd))?;
+        let slot = fd.checked_mul(size_of::<*const c_void>() as u32)?;
+        let file: *const c_void = read(array, slot)?;
+        let socket: *const c_void = read(file, offset!(file_private_data))?;
+        let sock: *const c_void = read(socket, offset!(socket_sk))?;
+        if sock.is_null() {
+            return None;
+        }
+        Some(Self::from_address(sock))
+    }
+
+    /// Whether this is a TCP socket of user space. MPTCP's own socket (protocol
+    /// 262) is not: its subflows are, so that each event comes once. Sockets
+    /// that the kernel opened for itself (NFS, Ceph) have no process to name.
+    #[inline(always)]
+    pub fn is_users_tcp(&self) -> bool {
+        if self.field::<u16>(offset!(protocol)) != IPPROTO_TCP {
+            return false;
+        }
+        let kern = offset!(kern_sock);
+        kern == ABSENT || (self.field::<u8>(kern) >> (offset!(kern_sock_bit) & 7)) & 1 == 0
+    }
+
+    /// The name that joins all records about this socket; made on first use.
+    #[inline(always)]
+    pub fn name(&self) -> u64 {
+        if knob!(name_by_address) != 0 {
+            return self.at as u64;
+        }
+        if self.trusted {
+            // SAFETY: `at` is the program's own BTF-typed argument, which the
+            // verifier checks; the helper only reads or makes the cookie.
+            return unsafe { bpf_get_socket_cookie(self.at.cast_mut()) };
+        }
+        self.known_name()
+    }
+
+    /// As [`Sock::name`], but 0 where nothing has asked for a cookie yet.
+    #[inline(always)]
+    pub fn known_name(&self) -> u64 {
+        if knob!(name_by_address) != 0 {
+            return self.at as u64;
+        }
+        self.field(offset!(cookie))
+    }
+
+    /// Both ends, or nothing where this is no internet socket.
+    #[inline(always)]
+    pub fn addresses(&self) -> Option<Addresses> {
+        let family = self.field::<u16>(offset!(family));
+        let (local, remote) = match family {
+            AF_INET => (
+                mapped(self.field(offset!(rcv_saddr))),
+                mapped(self.field(offset!(daddr))),
+            ),
+            AF_INET6 => (
+                self.field(offset!(v6_rcv_saddr)),
+                self.field(offset!(v6_daddr)),
+            ),
+            _ => return None,
+        };
+        Some(Addresses {
+            local,
+            remote,
+            local_port: self.field(offset!(num)),
+            remote_port: u16::from_be(self.field(offset!(dport))),
+            family,
+            _pad: 0,
+            netns: self.netns(),
+        })
+    }
+
+    #[inline(always)]
+    fn netns(&self) -> u32 {
+        if offset!(net) == ABSENT {
+            return 0;
+        }
+        let net: *const c_void = self.field(offset!(net));
+        read(net, offset!(net_inum)).unwrap_or(0)
+    }
+
+    /// `skc_state`
+    #[inline(always)]
+    pub fn state(&self) -> u16 {
+        u16::from(self.field::<u8>(offset!(state)))
+    }
+
+    /// `sk_err`
+    #[inline(always)]
+    pub fn error(&self) -> i32 {
+        self.field(offset!(err))
+    }
+
+    /// `sk_shutdown`
+    #[inline(always)]
+    pub fn shutdown(&self) -> u32 {
+        u32::from(self.field::<u8>(offset!(shutdown)))
+    }
+
+    /// `sock_flag(sk, SOCK_DONE)`: the peer's FIN is in.
+    #[inline(always)]
+    pub fn peer_done(&self) -> bool {
+        (self.field::<u64>(offset!(flags)) >> (offset!(sock_done_bit) & 63)) & 1 == 1
+    }
+
+    /// The counters of `struct tcp_sock`, which starts with the `struct sock`.
+    #[inline(always)]
+    pub fn figures(&self) -> Figures {
+        let sent: u64 = self.field(offset!(bytes_sent));
+        let again: u64 = self.field(offset!(bytes_retrans));
+        Figures {
+            tx_bytes: sent.wrapping_sub(again),
+            rx_bytes: self.field(offset!(bytes_received)),
+            retransmits: self.field(offset!(total_retrans)),
+            srtt_us: self.field::<u32>(offset!(srtt_us)) >> 3,
+        }
+    }
+
+    /// A field, or zero where the read fails or this kernel has no such field.
+    #[inline(always)]
+    fn field<T: Plain>(&self, at: u32) -> T {
+        read(self.at, at).unwrap_or(T::ZERO)
+    }
+}
+
+/// An IPv4 address in mapped form, `::ffff:a.b.c.d`.
+#[inline(always)]
+fn mapped(address: [u8; 4]) -> [u8; 16] {
+    let [a, b, c, d] = address;
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+}

@@ -1,0 +1,75 @@
+//! The current task: who it is, and the fields of `task_struct` that we read.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::{
+    bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
+    generated::bpf_ktime_get_boot_ns,
+};
+use tracer_common::event::{COMM_LEN, Header};
+
+use crate::{maps::offset, read::read};
+
+/// `PF_EXITING`, include/linux/sched.h
+const PF_EXITING: u32 = 0x4;
+
+/// Nanoseconds of `CLOCK_BOOTTIME`.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: the helper takes nothing and only reads a clock.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// Thread group id in the upper half, thread id in the lower.
+#[inline(always)]
+pub fn pid_tgid() -> u64 {
+    bpf_get_current_pid_tgid()
+}
+
+/// Thread group id: what user space calls the pid.
+#[inline(always)]
+pub fn pid() -> u32 {
+    (pid_tgid() >> 32) as u32
+}
+
+/// The name, or zeros.
+#[inline(always)]
+pub fn comm() -> [u8; COMM_LEN] {
+    bpf_get_current_comm().unwrap_or([0; COMM_LEN])
+}
+
+/// The current `struct task_struct`.
+#[inline(always)]
+pub fn address() -> *const c_void {
+    // SAFETY: the helper takes nothing; the address is only ever read through
+    // bpf_probe_read_kernel.
+    unsafe { bpf_get_current_task() as *const c_void }
+}
+
+/// Whether the task is in `do_exit`.
+#[inline(always)]
+pub fn is_exiting() -> bool {
+    read::<u32>(address(), offset!(task_flags)).unwrap_or(0) & PF_EXITING != 0
+}
+
+/// Whether the task, which is exiting, is the last of its process:
+/// `signal->live` has been counted down before `sched_process_exit` fires.
+#[inline(always)]
+pub fn is_last_thread() -> bool {
+    let signal = read::<*const c_void>(address(), offset!(task_signal));
+    signal.and_then(|signal| read::<i32>(signal, offset!(signal_live))) == Some(0)
+}
+
+/// The start of a record about `sock`.
+#[inline(always)]
+pub fn header(kind: u32, sock: u64, ts_ns: u64) -> Header {
+    let id = pid_tgid();
+    Header {
+        ts_ns,
+        sock,
+        kind,
+        pid: (id >> 32) as u32,
+        tid: id as u32,
+        uid: bpf_get_current_uid_gid() as u32,
+    }
+}
