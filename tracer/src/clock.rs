@@ -1,0 +1,59 @@
+//! Time as an argument: boot time inside, wall time at the edge. Pure.
+//!
+//! Ages are differences of boot time, which suspend does not stop and a change
+//! of the wall clock does not touch.
+
+use std::ops::Add;
+
+use jiff::Timestamp;
+
+/// Nanoseconds of `CLOCK_BOOTTIME`, as in every record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BootTime(pub u64);
+
+impl BootTime {
+    /// Milliseconds from `earlier` to here; 0 where that is later (records of
+    /// two CPUs may be some nanoseconds out of order).
+    #[must_use]
+    pub const fn ms_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0) / 1_000_000
+    }
+
+    /// This time less `ms` milliseconds; not before boot.
+    #[must_use]
+    pub const fn minus_ms(self, ms: u64) -> Self {
+        Self(self.0.saturating_sub(ms.saturating_mul(1_000_000)))
+    }
+}
+
+impl Add<std::time::Duration> for BootTime {
+    type Output = Self;
+
+    fn add(self, span: std::time::Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// Turns boot time into wall time by the difference of the two clocks at one
+/// instant, taken when the trace starts.
+#[derive(Clone, Copy, Debug)]
+pub struct WallClock {
+    offset_ns: i128,
+}
+
+impl WallClock {
+    /// From both clocks read at the same instant.
+    #[must_use]
+    pub fn new(wall: Timestamp, boot: BootTime) -> Self {
+        Self {
+            offset_ns: wall.as_nanosecond() - i128::from(boot.0),
+        }
+    }
+
+    /// The wall time of a boot time, cut to microseconds.
+    #[must_use]
+    pub fn at(&self, boot: BootTime) -> Timestamp {
+        let ns = (i128::from(boot.0) + self.offset_ns) / 1_000 * 1_000;
+        Timestamp::from_nanosecond(ns).unwrap_or(Timestamp::MAX)
+    }
+}

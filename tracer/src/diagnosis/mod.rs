@@ -1,0 +1,160 @@
+//! From a site to a verdict. Pure: one rule per file, each
+//! `check(&Case) -> Option<Verdict>`; `None` is "not this", or "too early".
+//!
+//! A verdict needs evidence. Crying wolf is the worst failure: an idle pooled
+//! connection, a long-lived one and an exit that closes all are not leaks.
+
+use std::{collections::HashMap, net::SocketAddr};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    clock::BootTime,
+    table::{
+        connection::Connection,
+        site::{SiteKey, Tally},
+    },
+    tcp::named,
+};
+
+pub mod rules;
+
+named! {
+    /// What kind of trouble a verdict speaks of, worst first.
+    Class {
+        /// The local program holds what it should have closed.
+        Leak = "leak",
+        /// Sockets stuck in a wait state.
+        Stuck = "stuck",
+        /// The other side is at fault.
+        Peer = "peer",
+        /// Working, but wasteful.
+        Churn = "churn",
+        /// Cannot tell yet.
+        Unknown = "unknown",
+        /// Nothing wrong.
+        Healthy = "healthy",
+    }
+}
+
+named! {
+    /// How sure a verdict is, surest first.
+    Confidence {
+        /// The kernel's state proves it.
+        High = "high",
+        /// Two independent signs agree.
+        Medium = "medium",
+        /// One sign.
+        Low = "low",
+    }
+}
+
+named! {
+    /// Who must act.
+    Fault {
+        /// The owner named with the verdict.
+        LocalApp = "local-app",
+        /// The program at the other end.
+        Peer = "peer",
+        /// The path between.
+        Network = "network",
+        /// Settings of either.
+        Config = "config",
+    }
+}
+
+/// One fact that a verdict rests on.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evidence {
+    /// What was looked at, with its unit.
+    pub fact: &'static str,
+    /// What was seen.
+    pub value: Value,
+}
+
+impl Evidence {
+    /// A fact and its value.
+    pub fn new(fact: &'static str, value: impl Into<Value>) -> Self {
+        Self {
+            fact,
+            value: value.into(),
+        }
+    }
+}
+
+/// What a rule says of a site.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Verdict {
+    /// Stable name, as in the signatures table.
+    pub code: &'static str,
+    /// Kind of trouble.
+    pub class: Class,
+    /// How sure.
+    pub confidence: Confidence,
+    /// Who must act; `None` where nothing is wrong or nothing is known.
+    pub fault: Option<Fault>,
+    /// In plain words, with the numbers in it.
+    pub why: String,
+    /// What to do.
+    pub fix: String,
+    /// What it rests on.
+    pub evidence: Vec<Evidence>,
+    /// How many of the site's live connections it speaks of.
+    #[serde(skip)]
+    pub affected: usize,
+}
+
+/// The queue of one listening socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// Connections waiting to be accepted.
+    pub waiting: u32,
+    /// How many may wait.
+    pub limit: u32,
+}
+
+/// Facts of the host that rules compare with.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    /// Size of `net.ipv4.ip_local_port_range`: local ports for connections to
+    /// one destination.
+    pub ephemeral_ports: u32,
+    /// Sockets in TIME_WAIT now by destination.
+    pub time_wait: HashMap<SocketAddr, u32>,
+    /// Listening sockets by namespace and local port.
+    pub backlogs: HashMap<(u32, u16), Backlog>,
+}
+
+/// A site at one instant: what every rule looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// Who and where to.
+    pub key: &'a SiteKey,
+    /// Its live connections.
+    pub live: &'a [&'a Connection],
+    /// Its counts.
+    pub tally: &'a Tally,
+    /// The host's facts.
+    pub host: &'a Host,
+    /// When the watch began.
+    pub from: BootTime,
+    /// Now: when the last snapshot was taken.
+    pub now: BootTime,
+}
+
+impl Case<'_> {
+    /// Length of the watch in milliseconds.
+    #[must_use]
+    pub const fn watched_ms(&self) -> u64 {
+        self.now.ms_since(self.from)
+    }
+
+    /// How long a definite sign must last before it counts, in milliseconds: a
+    /// quarter of the watch, so that a short watch can speak, within 2 s (time
+    /// enough for any program to get round to a close) and 15 s.
+    #[must_use]
+    pub fn grace_ms(&self) -> u64 {
+        (self.watched_ms() / 4).clamp(2_000, 15_000)
+    }
+}

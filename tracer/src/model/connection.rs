@@ -1,0 +1,131 @@
+//! A connection as every view sees it. Pure.
+
+use jiff::Timestamp;
+
+use crate::{
+    clock::{BootTime, WallClock},
+    model::untrusted::Untrusted,
+    table::connection::Connection as Tracked,
+    tcp::{ClosedBy, Known, Role, State},
+};
+
+/// One row: wall times, spans in milliseconds, text made safe. `None` means
+/// that it is not known, and is shown as such.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// `cookie.generation`, the cookie in hexadecimal as in `ss -e`.
+    pub id: String,
+    /// Owner's process id.
+    pub pid: Option<u32>,
+    /// Thread that opened or accepted it.
+    pub tid: Option<u32>,
+    /// Owner's name.
+    pub comm: Option<Untrusted>,
+    /// File descriptor in the owner.
+    pub fd: Option<i32>,
+    /// Effective uid of the opener.
+    pub uid: Option<u32>,
+    /// Inode of the network namespace.
+    pub netns: u32,
+    /// Which side the owner is on.
+    pub role: Role,
+    /// This host's end, `ADDRESS:PORT`; `*` for port 0.
+    pub local: String,
+    /// The other end.
+    pub remote: String,
+    /// Now.
+    pub state: State,
+    /// How it is known.
+    pub known: Known,
+    /// When it was opened.
+    pub opened_at: Option<Timestamp>,
+    /// When it first was ESTABLISHED.
+    pub established_at: Option<Timestamp>,
+    /// When the program let go.
+    pub app_closed_at: Option<Timestamp>,
+    /// When it ended.
+    pub closed_at: Option<Timestamp>,
+    /// Who ended it first.
+    pub closed_by: Option<ClosedBy>,
+    /// Errno it died of.
+    pub error: Option<i32>,
+    /// Milliseconds from open to end, or to now.
+    pub age_ms: Option<u64>,
+    /// Milliseconds in the present state.
+    pub state_ms: Option<u64>,
+    /// Milliseconds since payload moved.
+    pub idle_ms: Option<u64>,
+    /// Payload bytes sent.
+    pub tx_bytes: u64,
+    /// Payload bytes received.
+    pub rx_bytes: u64,
+    /// Bytes not read by the owner; for a listener, connections not accepted.
+    pub recv_q: Option<u32>,
+    /// Bytes not acknowledged by the peer; for a listener, the backlog.
+    pub send_q: Option<u32>,
+    /// Segments retransmitted.
+    pub retransmits: u32,
+    /// Smoothed round-trip time in microseconds.
+    pub srtt_us: u32,
+    /// Errno of connect(2), 0 for success.
+    pub connect_errno: Option<i32>,
+    /// Microseconds spent in connect(2).
+    pub connect_us: Option<u64>,
+    /// TIME_WAIT or FIN_WAIT2, left in the kernel without an owner.
+    pub lingers: Option<State>,
+    /// States entered since it is traced.
+    pub history: Vec<(State, Timestamp)>,
+}
+
+impl Connection {
+    /// The row of a tracked connection at `now`.
+    #[must_use]
+    pub fn new(tracked: &Tracked, clock: &WallClock, now: BootTime) -> Self {
+        let wall = |at: Option<BootTime>| at.map(|at| clock.at(at));
+        let owner = tracked.owner.as_ref();
+        Self {
+            id: tracked.id.to_string(),
+            pid: owner.map(|owner| owner.pid),
+            tid: owner.and_then(|owner| owner.tid),
+            comm: owner.map(|owner| Untrusted::from_bytes(owner.comm.bytes())),
+            fd: owner.and_then(|owner| owner.fd),
+            uid: owner.map(|owner| owner.uid),
+            netns: tracked.netns,
+            role: tracked.role,
+            local: endpoint(tracked.local),
+            remote: endpoint(tracked.remote),
+            state: tracked.state,
+            known: tracked.known,
+            opened_at: wall(tracked.opened_at),
+            established_at: wall(tracked.established_at),
+            app_closed_at: wall(tracked.app_closed_at),
+            closed_at: wall(tracked.closed_at),
+            closed_by: tracked.closed_by,
+            error: (tracked.error != 0).then_some(tracked.error),
+            age_ms: tracked.age_ms(now),
+            state_ms: tracked.state_ms(now),
+            idle_ms: tracked.idle_ms(now),
+            tx_bytes: tracked.tx_bytes,
+            rx_bytes: tracked.rx_bytes,
+            recv_q: tracked.sample.map(|sample| sample.recv_q),
+            send_q: tracked.sample.map(|sample| sample.send_q),
+            retransmits: tracked.retransmits,
+            srtt_us: tracked.srtt_us,
+            connect_errno: tracked.connect.map(|connect| connect.errno),
+            connect_us: tracked.connect.map(|connect| connect.latency_us),
+            lingers: tracked.linger.map(|linger| linger.state),
+            history: tracked.history.iter().map(|&(state, at)| (state, clock.at(at))).collect(),
+        }
+    }
+}
+
+/// `ADDRESS:PORT`, IPv6 in brackets, as `ss -n` writes it.
+#[must_use]
+pub fn endpoint(address: std::net::SocketAddr) -> String {
+    if address.port() != 0 {
+        return address.to_string();
+    }
+    let text = address.to_string();
+    // SocketAddr ends in ":0" here.
+    format!("{}*", text.trim_end_matches('0'))
+}

@@ -1,0 +1,5 @@
+//! What the views see. Pure: made from `table` and `diagnosis`, read by `view`.
+
+pub mod connection;
+pub mod report;
+pub mod untrusted;

@@ -1,0 +1,158 @@
+//! What `leaks`, `ps` and `doctor` report. Pure.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    diagnosis::Verdict,
+    model::{connection::Connection, untrusted::Untrusted},
+    tcp::{Role, State},
+};
+
+/// What was lost on the way, and mended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Loss {
+    /// Records lost, all reasons: the two below.
+    pub events_lost: u64,
+    /// Lost because the ring was full.
+    pub ring_full: u64,
+    /// Lost because the kernel skipped a hook that was already running on that CPU.
+    pub hook_missed: u64,
+    /// Connections that a snapshot had to mend.
+    pub repaired: u64,
+}
+
+/// Who owns a group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupOwner {
+    /// Process id; `None` for exited processes grouped by name, or unknown.
+    pub pid: Option<u32>,
+    /// Name.
+    pub comm: Option<Untrusted>,
+    /// Path of the program; `None` where it cannot be read.
+    pub exe: Option<Untrusted>,
+    /// Control group.
+    pub cgroup: Option<Untrusted>,
+    /// Container id found in the control group's path.
+    pub container: Option<Untrusted>,
+    /// How many processes this stands for.
+    pub processes: u64,
+}
+
+/// Which code opened a group's connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CodeSite {
+    /// The same for the same owner, role and end in every run.
+    pub id: String,
+    /// Opener's stack, innermost first; empty where it was not taken.
+    pub frames: Vec<Untrusted>,
+}
+
+/// Connections of one owner to one end, and what is said of them.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// The finding.
+    pub verdict: Verdict,
+    /// Who.
+    pub owner: GroupOwner,
+    /// Which side the owner is on.
+    pub role: Role,
+    /// Client: the remote end. Server: `*`.
+    pub remote: String,
+    /// Server: the local port. Client: 0.
+    pub local_port: u16,
+    /// Opened by which code.
+    pub site: CodeSite,
+    /// Open now.
+    pub live: u64,
+    /// Opened during the watch.
+    pub opened: u64,
+    /// Ended during the watch.
+    pub closed: u64,
+    /// There before the watch.
+    pub inherited: u64,
+    /// Age of the oldest live one; `None` if that was opened before the watch.
+    pub oldest_age_ms: Option<u64>,
+    /// Live ones by state.
+    pub states: BTreeMap<State, u64>,
+    /// The live ones, oldest first.
+    pub connections: Vec<Connection>,
+}
+
+/// Counts over all groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Seen during the watch, inherited ones included; listeners are not counted.
+    pub connections_seen: u64,
+    /// Open now.
+    pub live: u64,
+    /// Ended.
+    pub closed: u64,
+    /// Dropped from the table for want of room; counted, no longer followed.
+    pub evicted: u64,
+    /// Live ones that a verdict of class leak speaks of.
+    pub leaked: u64,
+    /// Live ones that a verdict of class stuck speaks of.
+    pub stuck: u64,
+}
+
+/// The report of `leaks`.
+#[derive(Clone, Debug)]
+pub struct Leaks {
+    /// Host name.
+    pub host: Untrusted,
+    /// Kernel release.
+    pub kernel: Untrusted,
+    /// Name of the probe plan in use.
+    pub plan: &'static str,
+    /// What that plan cannot see, a sentence each.
+    pub blind: Vec<String>,
+    /// Start and end of the watch.
+    pub window: (Timestamp, Timestamp),
+    /// What was lost.
+    pub loss: Loss,
+    /// Worst first.
+    pub groups: Vec<Group>,
+    /// Counts.
+    pub summary: Summary,
+}
+
+/// How a check of `doctor` came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Works.
+    Ok,
+    /// Works in part; tcpleak runs without it and says what is lost.
+    Degraded,
+    /// Missing; tcpleak cannot trace.
+    Missing,
+}
+
+/// One line of `doctor`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What was looked at.
+    pub name: &'static str,
+    /// How it came out.
+    pub status: Status,
+    /// What was found.
+    pub found: String,
+    /// What to do; `None` where nothing is to be done.
+    pub fix: Option<String>,
+}
+
+/// The report of `doctor`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Doctor {
+    /// Kernel release.
+    pub kernel: String,
+    /// The plan that would be used; `None` if none works.
+    pub plan: Option<&'static str>,
+    /// What that plan cannot see.
+    pub blind: Vec<String>,
+    /// In the order in which they depend on each other.
+    pub checks: Vec<Check>,
+}

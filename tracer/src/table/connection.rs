@@ -1,0 +1,224 @@
+//! One connection, as far as it is known. Pure.
+
+use std::{fmt, net::SocketAddr};
+
+use arrayvec::ArrayVec;
+use tracer_common::event::COMM_LEN;
+
+use crate::{
+    clock::BootTime,
+    tcp::{ClosedBy, Known, Role, State},
+};
+
+/// The states a connection passes through at most, without its self-loops:
+/// SYN_SENT, SYN_RECV, ESTABLISHED, FIN_WAIT1, CLOSING or FIN_WAIT2, TIME_WAIT,
+/// CLOSE; two to spare.
+pub const HISTORY_LEN: usize = 9;
+
+/// What tells a connection from every other on this host since boot.
+///
+/// The cookie alone does not: `connect(AF_UNSPEC)` and another connect keep it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId {
+    /// The socket cookie, or its address on kernels without a cookie helper.
+    pub sock: u64,
+    /// Counts the connections of one socket, from 0.
+    pub generation: u32,
+}
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}.{}", self.sock, self.generation)
+    }
+}
+
+/// A task's name as the kernel keeps it: up to 15 bytes that the task chose,
+/// then zeros. Becomes text in `model`, never here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Comm(pub [u8; COMM_LEN]);
+
+impl Comm {
+    /// The bytes before the first zero.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        let end = self.0.iter().position(|&b| b == 0).unwrap_or(COMM_LEN);
+        &self.0[..end]
+    }
+}
+
+impl From<&[u8]> for Comm {
+    /// Keeps the first 15 bytes, as the kernel does.
+    fn from(bytes: &[u8]) -> Self {
+        let mut comm = [0; COMM_LEN];
+        let len = bytes.len().min(COMM_LEN - 1);
+        comm[..len].copy_from_slice(&bytes[..len]);
+        Self(comm)
+    }
+}
+
+/// Who holds a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Process (thread group) id in the initial pid namespace.
+    pub pid: u32,
+    /// The thread that opened or accepted it; `None` where that was not seen.
+    pub tid: Option<u32>,
+    /// Effective uid of the opener, or the socket's uid.
+    pub uid: u32,
+    /// Name at that time.
+    pub comm: Comm,
+    /// File descriptor in `pid`; `None` where none was handed out or seen.
+    pub fd: Option<i32>,
+}
+
+/// What a snapshot says of a live socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sample {
+    /// When it was taken.
+    pub at: BootTime,
+    /// Inode of the socket's file; 0 = never accepted, or let go by all holders.
+    pub inode: u32,
+    /// Bytes received and not read, plus one for an unread FIN. For a
+    /// listener: connections waiting to be accepted.
+    pub recv_q: u32,
+    /// Bytes sent or queued and not acknowledged. For a listener: the backlog.
+    pub send_q: u32,
+    /// Milliseconds since payload was last sent; `None` if never.
+    pub data_sent_ms: Option<u64>,
+    /// Milliseconds since payload was last received; `None` if never.
+    pub data_received_ms: Option<u64>,
+    /// Milliseconds since the last acknowledgement came in.
+    pub ack_received_ms: Option<u64>,
+    /// Retransmissions of the segment now in flight; 0 when all is well.
+    pub backoff: u32,
+    /// Segments with payload sent.
+    pub data_segments_out: u32,
+    /// Segments with payload received.
+    pub data_segments_in: u32,
+}
+
+/// A mini-socket that outlives the connection in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Linger {
+    /// TIME_WAIT, or FIN_WAIT2 where the peer's FIN is still out.
+    pub state: State,
+    /// When the kernel will drop it at the latest.
+    pub until: BootTime,
+}
+
+/// How connect(2) returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectReturn {
+    /// 0 or a positive errno.
+    pub errno: i32,
+    /// Time in the call, in microseconds.
+    pub latency_us: u64,
+}
+
+/// One connection (or listener) of this host.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Its name.
+    pub id: ConnId,
+    /// Inode of its network namespace.
+    pub netns: u32,
+    /// This host's end; port 0 while unbound.
+    pub local: SocketAddr,
+    /// The other end; unspecified for a listener.
+    pub remote: SocketAddr,
+    /// Which side we are.
+    pub role: Role,
+    /// How we know it.
+    pub known: Known,
+    /// Who holds it; `None` for one not accepted yet or whose opening was not seen.
+    pub owner: Option<Owner>,
+    /// Now.
+    pub state: State,
+    /// Since when in `state`; `None` if since before the trace.
+    pub state_at: Option<BootTime>,
+    /// States entered since the trace saw it, in order, with times.
+    pub history: ArrayVec<(State, BootTime), HISTORY_LEN>,
+    /// CLOSE -> SYN_SENT, LISTEN -> SYN_RECV or CLOSE -> LISTEN.
+    pub opened_at: Option<BootTime>,
+    /// When it first was ESTABLISHED.
+    pub established_at: Option<BootTime>,
+    /// When the program let go: close, or exit.
+    pub app_closed_at: Option<BootTime>,
+    /// When it ended: CLOSE, or gone.
+    pub closed_at: Option<BootTime>,
+    /// Who ended it first.
+    pub closed_by: Option<ClosedBy>,
+    /// The errno it died of; 0 for none.
+    pub error: i32,
+    /// Half closed by shutdown(2), not by close(2).
+    pub half_closed: bool,
+    /// What remains of it in the kernel.
+    pub linger: Option<Linger>,
+    /// How connect(2) returned, once it has.
+    pub connect: Option<ConnectReturn>,
+    /// Payload bytes sent, without retransmissions.
+    pub tx_bytes: u64,
+    /// Payload bytes received (one more once the peer's FIN is in).
+    pub rx_bytes: u64,
+    /// Segments retransmitted over its life.
+    pub retransmits: u32,
+    /// Smoothed round-trip time in microseconds.
+    pub srtt_us: u32,
+    /// The latest snapshot's figures.
+    pub sample: Option<Sample>,
+}
+
+impl Connection {
+    /// Milliseconds since it was opened; `None` if that was before the trace.
+    #[must_use]
+    pub fn age_ms(&self, now: BootTime) -> Option<u64> {
+        self.opened_at.map(|at| self.closed_at.unwrap_or(now).ms_since(at))
+    }
+
+    /// Milliseconds in the present state, at least: exact where the transition
+    /// was seen, else from what the snapshot proves.
+    ///
+    /// The kernel acknowledges the transition into FIN_WAIT2 and hears nothing
+    /// after a silent peer's, so the last acknowledgement bounds that state.
+    #[must_use]
+    pub fn state_ms(&self, now: BootTime) -> Option<u64> {
+        if let Some(at) = self.state_at {
+            return Some(now.ms_since(at));
+        }
+        match (self.state, &self.sample) {
+            (State::FinWait2, Some(sample)) => sample.ack_received_ms,
+            _ => None,
+        }
+    }
+
+    /// Milliseconds since payload last moved in either direction; `None` where
+    /// no snapshot has told.
+    #[must_use]
+    pub fn idle_ms(&self, now: BootTime) -> Option<u64> {
+        let sample = self.sample.as_ref()?;
+        let quiet = match (sample.data_sent_ms, sample.data_received_ms) {
+            (Some(sent), Some(received)) => Some(sent.min(received)),
+            (one, other) => one.or(other),
+        };
+        quiet
+            .map(|ms| ms + now.ms_since(sample.at))
+            .or_else(|| self.established_at.or(self.opened_at).map(|at| now.ms_since(at)))
+    }
+
+    /// Whether a program still holds it by some fd, as far as can be told.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        match &self.sample {
+            Some(sample) if self.state != State::Close => {
+                sample.inode != 0 && self.app_closed_at.is_none()
+            }
+            _ => self.app_closed_at.is_none() && self.owner.is_some(),
+        }
+    }
+
+    /// Whether it is live: neither ended nor left to the kernel.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.closed_at.is_none() || (self.app_closed_at.is_none() && self.state == State::Close)
+    }
+}

@@ -1,0 +1,4 @@
+//! The connection table. Pure.
+
+pub mod connection;
+pub mod site;
