@@ -6,9 +6,20 @@
 //! `model` -> `view`; `snapshot` -> `reconcile` -> `table` beside it.
 //! ARCHITECTURE.md says what each may touch.
 
+pub mod btf;
+pub mod cli;
 pub mod clock;
+pub mod collector;
 pub mod decode;
 pub mod diagnosis;
+pub mod enrich;
+pub mod load;
 pub mod model;
+pub mod plan;
+pub mod reconcile;
+pub mod selection;
+pub mod snapshot;
+pub mod source;
 pub mod table;
 pub mod tcp;
+pub mod view;

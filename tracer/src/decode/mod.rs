@@ -1,1 +1,260 @@
-//! Bytes to events. Pure.
+//! Bytes to events: the only place that sees raw records. Pure.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use thiserror::Error;
+use tracer_common::event::{
+    AcceptRecord, Addresses, ConnectRecord, ExitRecord, Figures, GoneRecord, Header, NO_FD,
+    StateRecord, flag, kind,
+};
+use zerocopy::FromBytes;
+
+use crate::{
+    clock::BootTime,
+    table::connection::{Comm, Owner},
+    tcp::State,
+};
+
+pub mod tcp_info;
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// Why a record cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum DecodeError {
+    /// Shorter than its kind.
+    #[error("record of {len} bytes is too short for its kind")]
+    Short {
+        /// Bytes there.
+        len: usize,
+    },
+    /// No such kind.
+    #[error("record of unknown kind {kind}")]
+    Kind {
+        /// The number found.
+        kind: u32,
+    },
+    /// No such TCP state.
+    #[error("unknown TCP state {state}")]
+    State {
+        /// The number found.
+        state: u16,
+    },
+    /// Neither IPv4 nor IPv6.
+    #[error("unknown address family {family}")]
+    Family {
+        /// The number found.
+        family: u16,
+    },
+}
+
+/// Both ends of a socket and the namespace they live in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// This host's end.
+    pub local: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// Inode of the network namespace.
+    pub netns: u32,
+}
+
+/// What the application or peer had to do with a transition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Circumstance {
+    /// Made by shutdown(2).
+    pub in_shutdown: bool,
+    /// Made by a task that was exiting.
+    pub exiting: bool,
+    /// The peer's FIN is in.
+    pub peer_done: bool,
+    /// Both directions are shut down.
+    pub both_shut: bool,
+    /// `sk_err`: 0 or a positive errno.
+    pub error: i32,
+}
+
+/// Something that happened in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Event {
+    /// A socket goes from one state to another.
+    State {
+        /// When.
+        at: BootTime,
+        /// Which socket.
+        sock: u64,
+        /// Its ends, as far as set.
+        ends: Ends,
+        /// From.
+        old: State,
+        /// To.
+        new: State,
+        /// How.
+        how: Circumstance,
+        /// The current task: the owner for CLOSE -> SYN_SENT and CLOSE -> LISTEN,
+        /// anyone for other transitions.
+        task: Owner,
+    },
+    /// The connect call that opened a connection returned.
+    Connect {
+        /// When.
+        at: BootTime,
+        /// Which socket.
+        sock: u64,
+        /// 0 or a positive errno.
+        errno: i32,
+        /// Nanoseconds in the call.
+        latency_ns: u64,
+    },
+    /// A server-side connection was taken over.
+    Accept {
+        /// When.
+        at: BootTime,
+        /// Which socket.
+        sock: u64,
+        /// Its ends.
+        ends: Ends,
+        /// By whom.
+        owner: Owner,
+        /// Its state.
+        state: State,
+    },
+    /// The socket is freed.
+    Gone {
+        /// When.
+        at: BootTime,
+        /// Which socket.
+        sock: u64,
+        /// Payload bytes sent.
+        tx_bytes: u64,
+        /// Payload bytes received.
+        rx_bytes: u64,
+        /// Segments retransmitted.
+        retransmits: u32,
+        /// Smoothed round-trip time in microseconds.
+        srtt_us: u32,
+    },
+    /// A process has ended.
+    Exit {
+        /// When.
+        at: BootTime,
+        /// Which.
+        pid: u32,
+    },
+}
+
+/// Decodes one record of the ring.
+///
+/// # Errors
+/// [`DecodeError`] where the bytes are not what the kernel side writes.
+pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
+    let header: Header = read(bytes)?;
+    let at = BootTime(header.ts_ns);
+    let sock = header.sock;
+    Ok(match header.kind {
+        kind::STATE => {
+            let record: StateRecord = read(bytes)?;
+            Event::State {
+                at,
+                sock,
+                ends: ends(&record.addresses)?,
+                old: state(record.old)?,
+                new: state(record.new)?,
+                how: Circumstance {
+                    in_shutdown: record.flags & flag::IN_SHUTDOWN != 0,
+                    exiting: record.flags & flag::EXITING != 0,
+                    peer_done: record.flags & flag::PEER_DONE != 0,
+                    both_shut: record.shutdown & 3 == 3,
+                    error: record.error,
+                },
+                task: owner(&header, Comm(record.comm), record.fd),
+            }
+        }
+        kind::CONNECT => {
+            let record: ConnectRecord = read(bytes)?;
+            Event::Connect {
+                at,
+                sock,
+                errno: record.ret.saturating_neg().max(0),
+                latency_ns: record.latency_ns,
+            }
+        }
+        kind::ACCEPT => {
+            let record: AcceptRecord = read(bytes)?;
+            Event::Accept {
+                at,
+                sock,
+                ends: ends(&record.addresses)?,
+                owner: owner(&header, Comm(record.comm), record.fd),
+                state: state(record.state)?,
+            }
+        }
+        kind::GONE => {
+            let record: GoneRecord = read(bytes)?;
+            let Figures {
+                tx_bytes,
+                rx_bytes,
+                retransmits,
+                srtt_us,
+            } = record.figures;
+            Event::Gone {
+                at,
+                sock,
+                tx_bytes,
+                rx_bytes,
+                retransmits,
+                srtt_us,
+            }
+        }
+        kind::EXIT => {
+            let _: ExitRecord = read(bytes)?;
+            Event::Exit {
+                at,
+                pid: header.pid,
+            }
+        }
+        kind => return Err(DecodeError::Kind { kind }),
+    })
+}
+
+/// Copies a record out, so that the ring's alignment does not matter.
+fn read<T: FromBytes>(bytes: &[u8]) -> Result<T, DecodeError> {
+    match T::read_from_prefix(bytes) {
+        Ok((record, _)) => Ok(record),
+        Err(_) => Err(DecodeError::Short { len: bytes.len() }),
+    }
+}
+
+fn state(number: u16) -> Result<State, DecodeError> {
+    State::from_kernel(number).ok_or(DecodeError::State { state: number })
+}
+
+fn owner(header: &Header, comm: Comm, fd: i32) -> Owner {
+    Owner {
+        pid: header.pid,
+        tid: Some(header.tid),
+        uid: header.uid,
+        comm,
+        fd: (fd != NO_FD).then_some(fd),
+    }
+}
+
+fn ends(addresses: &Addresses) -> Result<Ends, DecodeError> {
+    let address = |bytes: [u8; 16]| {
+        let v6 = Ipv6Addr::from(bytes);
+        match addresses.family {
+            AF_INET => Ok(IpAddr::V4(v6.to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED))),
+            AF_INET6 => Ok(IpAddr::V6(v6)),
+            family => Err(DecodeError::Family { family }),
+        }
+    };
+    Ok(Ends {
+        local: SocketAddr::new(address(addresses.local)?, addresses.local_port),
+        remote: SocketAddr::new(address(addresses.remote)?, addresses.remote_port),
+        netns: addresses.netns,
+    })
+}
+
+#[cfg(test)]
+mod tests;

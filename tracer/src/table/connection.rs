@@ -7,6 +7,7 @@ use tracer_common::event::COMM_LEN;
 
 use crate::{
     clock::BootTime,
+    decode::Ends,
     tcp::{ClosedBy, Known, Role, State},
 };
 
@@ -169,6 +170,37 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// A connection of which no more is known than this.
+    #[must_use]
+    pub fn new(id: ConnId, ends: Ends, role: Role, state: State) -> Self {
+        Self {
+            id,
+            netns: ends.netns,
+            local: ends.local,
+            remote: ends.remote,
+            role,
+            known: Known::Observed,
+            owner: None,
+            state,
+            state_at: None,
+            history: ArrayVec::new(),
+            opened_at: None,
+            established_at: None,
+            app_closed_at: None,
+            closed_at: None,
+            closed_by: None,
+            error: 0,
+            half_closed: false,
+            linger: None,
+            connect: None,
+            tx_bytes: 0,
+            rx_bytes: 0,
+            retransmits: 0,
+            srtt_us: 0,
+            sample: None,
+        }
+    }
+
     /// Milliseconds since it was opened; `None` if that was before the trace.
     #[must_use]
     pub fn age_ms(&self, now: BootTime) -> Option<u64> {

@@ -1,4 +1,443 @@
-//! The connection table. Pure.
+//! The connection table: events in, lifetimes out. Pure.
+//!
+//! An idle live connection is never dropped: those are what is looked for. What
+//! ends is folded into its site's tally and forgotten.
+
+use std::time::Duration;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::{
+    clock::BootTime,
+    decode::{Circumstance, Ends, Event},
+    tcp::{Known, Role, State},
+};
 
 pub mod connection;
+mod ending;
 pub mod site;
+mod sites;
+
+use connection::{ConnId, Connection, ConnectReturn, Linger, Owner};
+use site::{SiteKey, Tally};
+use sites::{SiteIndex, Sites};
+
+/// Connections tracked at once: four times what the largest hosts hold, some
+/// 2.5 GB. One more is counted as evicted at its opening.
+pub const MAX_CONNECTIONS: usize = 4_000_000;
+
+/// `TCP_TIMEWAIT_LEN` (include/net/tcp.h): how long a mini-socket stays.
+const TIME_WAIT: Duration = Duration::from_secs(60);
+
+/// Errno values of connect(2) that do not mean failure: EINTR, EALREADY and
+/// EINPROGRESS, and the kernel's own ERESTARTSYS, where the call goes on.
+const CONNECT_GOES_ON: [i32; 4] = [4, 114, 115, 512];
+
+/// What an event did to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It came to be.
+    Opened,
+    /// connect(2), or the handshake, failed.
+    ConnectFailed,
+    /// It became ESTABLISHED.
+    Established,
+    /// A program took it over by accept.
+    Accepted,
+    /// Any other transition.
+    State,
+    /// The program let go.
+    AppClosed,
+    /// A mini-socket takes its place in the kernel.
+    TimeWait,
+    /// The socket is freed; this is the last that is heard of it.
+    Gone,
+}
+
+/// Counts over the table's life. Connections only: listeners are apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Came in: opened, inherited or repaired.
+    pub seen: u64,
+    /// Ended.
+    pub closed: u64,
+    /// Not followed for want of room.
+    pub evicted: u64,
+    /// Entries that a snapshot had to mend.
+    pub repaired: u64,
+    /// Records that could not be decoded; a defect of ours where not 0.
+    pub undecodable: u64,
+}
+
+/// A connection with its place in the books.
+#[derive(Debug)]
+struct Entry {
+    connection: Connection,
+    site: Option<SiteIndex>,
+    /// Counted as closed.
+    ended: bool,
+    /// A failure to connect has been told.
+    failure_told: bool,
+}
+
+/// All connections that are or have been.
+#[derive(Debug)]
+pub struct Table {
+    entries: FxHashMap<u64, Entry>,
+    sites: Sites,
+    counters: Counters,
+    /// Sockets are named by address, which the kernel uses again: generations
+    /// then count births over the whole table.
+    by_address: bool,
+    births: u32,
+    /// Set until the first snapshot is in: what turns up unknown was there before.
+    warming_up: bool,
+    /// While a snapshot is being taken: sockets freed meanwhile, which must not
+    /// be taken for missed ones.
+    freed: Option<FxHashSet<u64>>,
+}
+
+impl Table {
+    /// An empty table. `by_address`: sockets are named by address, for want of
+    /// a cookie.
+    #[must_use]
+    pub fn new(by_address: bool) -> Self {
+        Self {
+            entries: FxHashMap::default(),
+            sites: Sites::default(),
+            counters: Counters::default(),
+            by_address,
+            births: 0,
+            warming_up: true,
+            freed: None,
+        }
+    }
+
+    /// Counts so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Connections not ended, listeners left out.
+    #[must_use]
+    pub fn live(&self) -> u64 {
+        let Counters { seen, closed, evicted, .. } = self.counters;
+        seen.saturating_sub(closed + evicted)
+    }
+
+    /// Every connection and listener still in the table.
+    pub fn connections(&self) -> impl Iterator<Item = &Connection> {
+        self.entries.values().map(|entry| &entry.connection)
+    }
+
+    /// Counts a record that could not be decoded.
+    pub fn count_undecodable(&mut self) {
+        self.counters.undecodable += 1;
+    }
+
+    /// Marks a point of every site's history.
+    pub fn checkpoint(&mut self, now: BootTime) {
+        self.sites.checkpoint(now);
+    }
+
+    /// Each site with its tally and its live connections, oldest first.
+    /// Connections that nobody has accepted go to the listener's owner.
+    #[must_use]
+    pub fn sites(&self) -> Vec<(SiteKey, Tally, Vec<&Connection>)> {
+        self.sites.group(self.entries.values())
+    }
+
+    /// Applies one event; `tell` hears of each change, in order.
+    pub fn apply(&mut self, event: &Event, mut tell: impl FnMut(Change, BootTime, &Connection)) {
+        match *event {
+            Event::State {
+                at,
+                sock,
+                ends,
+                old,
+                new,
+                how,
+                task,
+            } => match (old, new) {
+                (State::Close, State::SynSent) => {
+                    self.born(at, sock, ends, Role::Client, new, Some(task), &mut tell);
+                }
+                (State::Close, State::Listen) => {
+                    self.born(at, sock, ends, Role::Listener, new, Some(task), &mut tell);
+                }
+                (State::Listen, State::SynRecv) => {
+                    self.born(at, sock, ends, Role::Server, new, None, &mut tell);
+                }
+                _ => self.moved(at, sock, ends, (old, new), how, &mut tell),
+            },
+            Event::Connect {
+                at,
+                sock,
+                errno,
+                latency_ns,
+            } => self.connect_returned(at, sock, errno, latency_ns, &mut tell),
+            Event::Accept {
+                at,
+                sock,
+                ends,
+                owner,
+                state,
+            } => {
+                if !self.entries.contains_key(&sock) {
+                    self.found(sock, ends, Role::Server, state);
+                }
+                self.own(sock, owner);
+                if let Some(entry) = self.entries.get(&sock) {
+                    tell(Change::Accepted, at, &entry.connection);
+                }
+            }
+            Event::Gone {
+                at,
+                sock,
+                tx_bytes,
+                rx_bytes,
+                retransmits,
+                srtt_us,
+            } => {
+                if let Some(freed) = &mut self.freed {
+                    freed.insert(sock);
+                }
+                if let Some(entry) = self.entries.get_mut(&sock) {
+                    let connection = &mut entry.connection;
+                    connection.tx_bytes = tx_bytes;
+                    connection.rx_bytes = rx_bytes;
+                    connection.retransmits = retransmits;
+                    connection.srtt_us = srtt_us;
+                }
+                self.gone(at, sock, &mut tell);
+            }
+            Event::Exit { pid, .. } => self.sites.process_exited(pid),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "a birth has this many facts")]
+    fn born(
+        &mut self,
+        at: BootTime,
+        sock: u64,
+        ends: Ends,
+        role: Role,
+        state: State,
+        owner: Option<Owner>,
+        tell: &mut impl FnMut(Change, BootTime, &Connection),
+    ) {
+        // The same socket again, after connect(AF_UNSPEC) or a failed connect;
+        // or, named by address, another socket whose predecessor's end was lost.
+        let before = self.entries.get(&sock).map(|entry| entry.connection.id.generation);
+        if before.is_some() {
+            self.gone(at, sock, tell);
+        }
+        self.births = self.births.wrapping_add(1);
+        let generation = if self.by_address {
+            self.births
+        } else {
+            before.map_or(0, |generation| generation.wrapping_add(1))
+        };
+        let mut connection = Connection::new(ConnId { sock, generation }, ends, role, state);
+        connection.opened_at = Some(at);
+        connection.state_at = Some(at);
+        connection.history.push((state, at));
+        connection.owner = owner;
+        if self.insert(connection, Origin::Opened)
+            && let Some(entry) = self.entries.get(&sock)
+        {
+            tell(Change::Opened, at, &entry.connection);
+        }
+    }
+
+    fn moved(
+        &mut self,
+        at: BootTime,
+        sock: u64,
+        ends: Ends,
+        (old, new): (State, State),
+        how: Circumstance,
+        tell: &mut impl FnMut(Change, BootTime, &Connection),
+    ) {
+        if !self.entries.contains_key(&sock) && !(self.by_address && self.rename(sock, ends)) {
+            let role = self.guess_role(ends, old);
+            self.found(sock, ends, role, old);
+        }
+        let Some(entry) = self.entries.get_mut(&sock) else {
+            return;
+        };
+        let connection = &mut entry.connection;
+        if connection.state != old && !self.warming_up {
+            // A transition in between was lost.
+            connection.known = Known::Repaired;
+        }
+        let was_let_go = connection.app_closed_at.is_some();
+        let lingers = ending::lingers(old, new, how);
+        if lingers == Some(State::TimeWait) {
+            connection.pass_through(at, State::TimeWait);
+        }
+        connection.enter(at, ends, new);
+        connection.note_end(at, old, new, how);
+        let lets_go = !was_let_go && connection.app_closed_at.is_some();
+        if lets_go {
+            tell(Change::AppClosed, at, connection);
+        }
+
+        let change = match new {
+            State::Established => Change::Established,
+            State::Close if old == State::SynSent && how.error != 0 => {
+                entry.failure_told = true;
+                Change::ConnectFailed
+            }
+            _ => match lingers {
+                Some(state) => {
+                    connection.linger = Some(Linger {
+                        state,
+                        until: at + TIME_WAIT,
+                    });
+                    Change::TimeWait
+                }
+                None => Change::State,
+            },
+        };
+        tell(change, at, connection);
+        if change == Change::ConnectFailed {
+            self.sites.failed(entry.site);
+        }
+        if new == State::Close && connection.app_closed_at.is_some() {
+            end(entry, &mut self.counters, &mut self.sites);
+        }
+    }
+
+    fn connect_returned(
+        &mut self,
+        at: BootTime,
+        sock: u64,
+        errno: i32,
+        latency_ns: u64,
+        tell: &mut impl FnMut(Change, BootTime, &Connection),
+    ) {
+        let Some(entry) = self.entries.get_mut(&sock) else {
+            return;
+        };
+        entry.connection.connect = Some(ConnectReturn {
+            errno,
+            latency_us: latency_ns / 1_000,
+        });
+        if errno != 0 && !CONNECT_GOES_ON.contains(&errno) && !entry.failure_told {
+            entry.failure_told = true;
+            entry.connection.error = errno;
+            self.sites.failed(entry.site);
+            tell(Change::ConnectFailed, at, &entry.connection);
+        }
+    }
+
+    /// The socket is freed, or used for another connection.
+    fn gone(
+        &mut self,
+        at: BootTime,
+        sock: u64,
+        tell: &mut impl FnMut(Change, BootTime, &Connection),
+    ) {
+        let Some(mut entry) = self.entries.remove(&sock) else {
+            return;
+        };
+        end(&mut entry, &mut self.counters, &mut self.sites);
+        entry.connection.free(at);
+        tell(Change::Gone, at, &entry.connection);
+    }
+
+    /// A socket that nothing announced: there before the trace, or its opening
+    /// was lost.
+    fn found(&mut self, sock: u64, ends: Ends, role: Role, state: State) {
+        let id = ConnId { sock, generation: 0 };
+        let mut connection = Connection::new(id, ends, role, state);
+        let origin = if self.warming_up {
+            connection.known = Known::Inherited;
+            Origin::Inherited
+        } else {
+            connection.known = Known::Repaired;
+            self.counters.repaired += 1;
+            Origin::Opened
+        };
+        self.insert(connection, origin);
+    }
+
+    /// Enters a connection in the books; false where there is no room.
+    fn insert(&mut self, connection: Connection, origin: Origin) -> bool {
+        let counts = connection.role != Role::Listener;
+        if counts {
+            self.counters.seen += 1;
+            if self.entries.len() >= MAX_CONNECTIONS {
+                self.counters.evicted += 1;
+                return false;
+            }
+        }
+        let sock = connection.id.sock;
+        let site = connection
+            .owner
+            .filter(|_| counts)
+            .map(|owner| self.sites.enter(&connection, &owner, origin));
+        let entry = Entry {
+            connection,
+            site,
+            ended: false,
+            failure_told: false,
+        };
+        self.entries.insert(sock, entry);
+        true
+    }
+
+    /// Gives a connection an owner, and its site with it. A change of hands
+    /// keeps the site of the first owner's code.
+    fn own(&mut self, sock: u64, owner: Owner) {
+        let Some(entry) = self.entries.get_mut(&sock) else {
+            return;
+        };
+        entry.connection.owner = Some(owner);
+        if entry.site.is_none() && entry.connection.role != Role::Listener {
+            let origin = match entry.connection.known {
+                Known::Inherited => Origin::Inherited,
+                Known::Observed | Known::Repaired => Origin::Opened,
+            };
+            entry.site = Some(self.sites.enter(&entry.connection, &owner, origin));
+        }
+    }
+
+    fn guess_role(&self, ends: Ends, state: State) -> Role {
+        if state == State::Listen {
+            return Role::Listener;
+        }
+        let accepts = self.connections().any(|connection| {
+            connection.role == Role::Listener
+                && connection.netns == ends.netns
+                && connection.local.port() == ends.local.port()
+        });
+        if accepts { Role::Server } else { Role::Client }
+    }
+}
+
+/// Why a connection enters the books.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Opened,
+    Inherited,
+}
+
+/// Closes a connection's account, once.
+fn end(entry: &mut Entry, counters: &mut Counters, sites: &mut Sites) {
+    if entry.ended || entry.connection.role == Role::Listener {
+        return;
+    }
+    entry.ended = true;
+    counters.closed += 1;
+    sites.leave(entry.site, &entry.connection);
+}
+
+mod repair;
+
+pub use repair::Figures;
+
+#[cfg(test)]
+mod tests;

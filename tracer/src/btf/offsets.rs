@@ -1,0 +1,71 @@
+//! The fields that the kernel side reads, by name.
+
+use tracer_common::offsets::{ABSENT, Offsets};
+
+use super::{BtfError, KernelTypes};
+
+/// Resolves every field of [`Offsets`] for one kernel.
+///
+/// # Errors
+/// The first field that the kernel side cannot do without and that this kernel
+/// does not have. Fields documented as optional become [`ABSENT`].
+pub fn offsets(types: &KernelTypes) -> Result<Offsets, BtfError> {
+    let at = |of, field| byte(types, of, field);
+    let common = |field: &str| byte(types, "sock", &format!("__sk_common.{field}"));
+    let optional = |found: Result<u32, BtfError>| match found {
+        Err(BtfError::NoField { .. }) => Ok(ABSENT),
+        other => other,
+    };
+    // A bitfield: the byte it lies in, and the bit within (little endian; a
+    // big-endian kernel would count from the other end).
+    let kern_sock = types.place("sock", "sk_kern_sock").ok();
+
+    Ok(Offsets {
+        family: common("skc_family")?,
+        state: common("skc_state")?,
+        daddr: common("skc_daddr")?,
+        rcv_saddr: common("skc_rcv_saddr")?,
+        v6_daddr: optional(common("skc_v6_daddr"))?,
+        v6_rcv_saddr: optional(common("skc_v6_rcv_saddr"))?,
+        dport: common("skc_dport")?,
+        num: common("skc_num")?,
+        net: optional(common("skc_net.net"))?,
+        cookie: common("skc_cookie")?,
+        flags: common("skc_flags")?,
+        protocol: at("sock", "sk_protocol")?,
+        err: at("sock", "sk_err")?,
+        shutdown: at("sock", "sk_shutdown")?,
+        kern_sock: kern_sock.map_or(ABSENT, |place| place.bit / 8),
+        kern_sock_bit: kern_sock.map_or(0, |place| place.bit % 8),
+        sock_done_bit: types.enum_value("sock_flags", "SOCK_DONE")?,
+        net_inum: at("net", "ns.inum")?,
+        bytes_received: at("tcp_sock", "bytes_received")?,
+        bytes_sent: at("tcp_sock", "bytes_sent")?,
+        bytes_retrans: at("tcp_sock", "bytes_retrans")?,
+        total_retrans: at("tcp_sock", "total_retrans")?,
+        srtt_us: at("tcp_sock", "srtt_us")?,
+        task_files: at("task_struct", "files")?,
+        task_flags: at("task_struct", "flags")?,
+        task_signal: at("task_struct", "signal")?,
+        signal_live: at("signal_struct", "live")?,
+        files_fdt: at("files_struct", "fdt")?,
+        fdt_fd: at("fdtable", "fd")?,
+        fdt_max_fds: at("fdtable", "max_fds")?,
+        file_private_data: at("file", "private_data")?,
+        socket_sk: at("socket", "sk")?,
+    })
+}
+
+fn byte(types: &KernelTypes, of: &str, field: &str) -> Result<u32, BtfError> {
+    let place = types.place(of, field)?;
+    // No kernel struct that we read is larger than this; a damaged offset
+    // would make the kernel side read at random.
+    const LIMIT: u32 = 64 << 10;
+    if place.bit % 8 != 0 || place.bit / 8 >= LIMIT {
+        return Err(BtfError::BadPlace {
+            of: of.to_owned(),
+            field: field.to_owned(),
+        });
+    }
+    Ok(place.bit / 8)
+}

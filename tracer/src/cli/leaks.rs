@@ -1,0 +1,162 @@
+//! `tcpleak leaks`
+
+use std::{collections::HashMap, fs, io::Write};
+
+use anyhow::Result;
+use tokio::time::sleep;
+
+use super::{
+    Outcome,
+    args::{FailOn, LeaksArgs},
+    interrupted, is_in_cgroup, load_options,
+    output::Sink,
+    progress::Progress,
+    runtime, selection,
+};
+use crate::{
+    collector::{Attached, Collector},
+    diagnosis::{Backlog, Host},
+    enrich,
+    model::{
+        assemble::{self, Moment},
+        report::{GroupOwner, Leaks},
+        untrusted::Untrusted,
+    },
+    reconcile::Snapshot,
+    table::site::{SiteKey, Tally},
+    tcp::State,
+    view::{self, LeaksOptions},
+};
+
+/// Points on each site's curve over a watch: enough for two halves with a trend.
+const CHECKPOINTS: u32 = 32;
+
+/// Watches, judges, reports.
+pub(super) fn run(args: &LeaksArgs) -> Result<Outcome> {
+    let mut sink = Sink::open(&args.output)?;
+    let selection = selection(&args.selection)?;
+    let attached = Attached::new(&load_options(&args.probe, &selection))?;
+    let report = runtime()?.block_on(watch(args, attached, selection))?;
+
+    let mut out = sink.writer()?;
+    let options = LeaksOptions {
+        all: args.all,
+        verbose: args.verbose,
+    };
+    view::leaks(&mut *out, &report, args.output.format, sink.style(), options)?;
+    out.flush()?;
+    Ok(match args.fail_on {
+        Some(FailOn::Leak) if report.summary.leaked > 0 => Outcome::Leaks,
+        _ => Outcome::Fine,
+    })
+}
+
+async fn watch(
+    args: &LeaksArgs,
+    attached: Attached,
+    selection: crate::selection::Selection,
+) -> Result<Leaks> {
+    let interrupted = interrupted()?;
+    let mut collector = Collector::new(attached, selection.clone())?;
+    let mut progress = Progress::new(args.watch, collector.from);
+    let end = async {
+        tokio::select! {
+            () = sleep(args.watch) => {}
+            () = interrupted => {}
+        }
+    };
+    collector.watch(end, args.watch / CHECKPOINTS, &mut progress).await?;
+    progress.finish();
+    let snapshot = collector.snapshot(&mut ()).await?;
+    collector.table.checkpoint(snapshot.ended);
+
+    let moment = Moment {
+        from: collector.from,
+        now: snapshot.ended,
+        clock: &collector.clock,
+    };
+    let wants = |key: &SiteKey| {
+        let process = (key.pid != 0 || !key.comm.bytes().is_empty())
+            .then(|| (key.pid, key.comm.bytes()));
+        (!selection.wants_owner() || selection.matches_process(process))
+            && is_in_cgroup(args.selection.cgroup.as_deref(), (key.pid != 0).then_some(key.pid))
+    };
+    let groups = assemble::groups(&collector.table, &host(&snapshot), moment, wants, owner_of);
+    Ok(Leaks {
+        host: host_name(),
+        kernel: kernel_release(),
+        plan: collector.plan(),
+        blind: collector.blind(),
+        window: (collector.clock.at(collector.from), collector.clock.at(snapshot.ended)),
+        loss: collector.loss(),
+        summary: assemble::summary(&collector.table, &groups),
+        groups,
+    })
+}
+
+fn owner_of(key: &SiteKey, tally: &Tally) -> GroupOwner {
+    let pid = (key.pid != 0).then_some(key.pid);
+    let process = pid.map(enrich::process).unwrap_or_default();
+    GroupOwner {
+        pid,
+        comm: assemble::comm_of(key),
+        exe: process.exe,
+        cgroup: process.cgroup,
+        container: process.container,
+        processes: tally.processes,
+    }
+}
+
+/// What rules compare with, from the last snapshot.
+fn host(snapshot: &Snapshot) -> Host {
+    let mut time_wait = HashMap::new();
+    let mut backlogs = HashMap::new();
+    for socket in &snapshot.sockets {
+        match socket.state {
+            State::TimeWait => *time_wait.entry(socket.ends.remote).or_insert(0) += 1,
+            State::Listen => {
+                let end = (socket.ends.netns, socket.ends.local.port());
+                let backlog = Backlog {
+                    waiting: socket.sample.recv_q,
+                    limit: socket.sample.send_q,
+                };
+                backlogs.insert(end, backlog);
+            }
+            _ => {}
+        }
+    }
+    Host {
+        ephemeral_ports: ephemeral_ports(),
+        time_wait,
+        backlogs,
+    }
+}
+
+/// The kernel's default, 32768 to 60999, where the setting cannot be read.
+const DEFAULT_EPHEMERAL_PORTS: u32 = 28_232;
+
+fn ephemeral_ports() -> u32 {
+    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut ends = text.split_whitespace().filter_map(|end| end.parse::<u32>().ok());
+    match (ends.next(), ends.next()) {
+        (Some(low), Some(high)) if high >= low => high - low + 1,
+        _ => DEFAULT_EPHEMERAL_PORTS,
+    }
+}
+
+fn host_name() -> Untrusted {
+    use std::os::unix::ffi::OsStrExt;
+    nix::unistd::gethostname().map_or_else(
+        |_| Untrusted::default(),
+        |name| Untrusted::from_bytes(name.as_bytes()),
+    )
+}
+
+/// As `uname -r` prints it.
+pub(super) fn kernel_release() -> Untrusted {
+    use std::os::unix::ffi::OsStrExt;
+    nix::sys::utsname::uname().map_or_else(
+        |_| Untrusted::default(),
+        |name| Untrusted::from_bytes(name.release().as_bytes()),
+    )
+}

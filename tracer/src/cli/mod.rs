@@ -1,0 +1,169 @@
+//! The program: parse, run, report, exit code.
+
+use std::{
+    io::{self, IsTerminal},
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::{enrich, load, selection::Selection};
+
+pub mod args;
+mod doctor;
+mod leaks;
+mod output;
+mod progress;
+mod ps;
+mod trace;
+mod values;
+
+use args::{Cli, Command, ProbeArgs, SelectionArgs};
+
+/// Could not run.
+const FAILED: u8 = 1;
+/// Wrong usage.
+const USAGE: u8 = 2;
+/// Leaks found, and asked to fail on them.
+const LEAKS: u8 = 3;
+
+/// How a command came out, when it ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Fine,
+    /// Ran, and what it found is a failure.
+    Failed,
+    Leaks,
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    log_to_stderr();
+    let command = cli.command.unwrap_or(Command::Leaks(cli.leaks));
+    let result = match command {
+        Command::Leaks(args) => leaks::run(&args),
+        Command::Trace(args) => trace::run(&args),
+        Command::Ps(args) => ps::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+    };
+    match result {
+        Ok(Outcome::Fine) => ExitCode::SUCCESS,
+        Ok(Outcome::Failed) => ExitCode::from(FAILED),
+        Ok(Outcome::Leaks) => ExitCode::from(LEAKS),
+        // The reader has seen enough.
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tcpleak: {error:#}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Help goes out as it is; an error becomes one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // A closed pipe is a normal end of --help, too.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let what = lines.next().unwrap_or("wrong usage").trim_start_matches("error: ");
+    // clap lists missing arguments and suggestions on lines of their own.
+    let more: Vec<&str> = lines
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+        .collect();
+    let more = if more.is_empty() { String::new() } else { format!(" {}", more.join(" ")) };
+    eprintln!("tcpleak: {what}{more} (see tcpleak --help)");
+    ExitCode::from(USAGE)
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|io| io.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// Warnings, and what RUST_LOG asks for, on standard error.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .try_init();
+}
+
+/// What the flags select; checked against the host.
+fn selection(args: &SelectionArgs) -> Result<Selection> {
+    if let Some(pid) = args.pid
+        && !std::path::Path::new("/proc").join(pid.to_string()).exists()
+    {
+        bail!("no process has pid {pid}; `tcpleak ps` lists those with connections");
+    }
+    Ok(Selection {
+        pid: args.pid,
+        comm: args.comm.clone(),
+        port: args.port,
+        remote: args.remote,
+        netns: args.netns,
+    })
+}
+
+/// Whether a process is in the control group that `--cgroup` names, or below.
+fn is_in_cgroup(wanted: Option<&str>, pid: Option<u32>) -> bool {
+    let Some(wanted) = wanted else {
+        return true;
+    };
+    let wanted = wanted.trim_end_matches('/');
+    let Some(cgroup) = pid.and_then(|pid| enrich::process(pid).cgroup) else {
+        return false;
+    };
+    cgroup
+        .raw()
+        .strip_prefix(wanted)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn load_options(probe: &ProbeArgs, selection: &Selection) -> load::Options {
+    load::Options {
+        btf: probe.btf.clone(),
+        plan: probe.plan.name(),
+        ring_bytes: probe.ring_size,
+        filter: selection.for_kernel(),
+    }
+}
+
+/// One thread is enough: the kernel hands over whole batches, and what takes
+/// long (snapshots) goes to a thread of its own.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")
+}
+
+/// Done at Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// Where no handler can be set.
+fn interrupted() -> Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,83 @@
+//! Where output goes: a terminal, a pipe, or a file.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufWriter, IsTerminal, Write},
+    path::Path,
+};
+
+use anyhow::{Context, Result};
+
+use super::args::OutputArgs;
+use crate::view::Style;
+
+/// Width where output does not go to a terminal, in columns.
+const PIPE_WIDTH: usize = 120;
+/// Width of a terminal that does not say, in columns.
+const TERMINAL_WIDTH: usize = 80;
+
+/// An opened output.
+pub(super) enum Sink {
+    /// Standard output.
+    Stdout,
+    /// A file, emptied at the first write.
+    File(Option<File>),
+}
+
+impl Sink {
+    /// Opens the file that `--output` names, before any work is done: one that
+    /// cannot be written is known now. What it holds stays until there is
+    /// something to put in its place.
+    ///
+    /// # Errors
+    /// In one line.
+    pub(super) fn open(args: &OutputArgs) -> Result<Self> {
+        let Some(path) = &args.output else {
+            return Ok(Self::Stdout);
+        };
+        let file = open(path).with_context(|| format!("cannot write to {}", path.display()))?;
+        Ok(Self::File(Some(file)))
+    }
+
+    /// The stream to write to.
+    ///
+    /// # Errors
+    /// Where the file cannot be emptied.
+    pub(super) fn writer(&mut self) -> io::Result<Box<dyn Write>> {
+        Ok(match self {
+            Self::Stdout => Box::new(BufWriter::new(io::stdout())),
+            Self::File(file) => match file.take() {
+                Some(file) => {
+                    // A pipe or device has no length.
+                    if file.metadata()?.is_file() {
+                        file.set_len(0)?;
+                    }
+                    Box::new(BufWriter::new(file))
+                }
+                None => Box::new(io::sink()),
+            },
+        })
+    }
+
+    /// How text is to be laid out there.
+    pub(super) fn style(&self) -> Style {
+        let is_terminal = matches!(self, Self::Stdout) && io::stdout().is_terminal();
+        let wants_color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Style {
+            width: if is_terminal { terminal_width() } else { PIPE_WIDTH },
+            color: is_terminal && wants_color,
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(false).open(path)
+}
+
+fn terminal_width() -> usize {
+    let (_, columns) = console::Term::stdout().size_checked().unwrap_or((0, 0));
+    match usize::from(columns) {
+        0 => TERMINAL_WIDTH,
+        columns => columns,
+    }
+}

@@ -1,0 +1,196 @@
+//! `tcpleak trace`
+
+use std::{collections::HashMap, io::Write};
+
+use anyhow::Result;
+use rustc_hash::FxHashMap;
+use tokio::time::sleep;
+
+use super::{
+    Outcome, args::TraceArgs, interrupted, is_in_cgroup, load_options, output::Sink, runtime,
+    selection,
+};
+use crate::{
+    clock::{BootTime, WallClock},
+    collector::{Attached, Collector, Observer},
+    model::{
+        connection::Connection,
+        event::{Event, EventName},
+        report::Loss,
+    },
+    selection::Selection,
+    table::{
+        Change, Table,
+        connection::{ConnId, Connection as Tracked},
+    },
+    tcp::Role,
+    view::Trace,
+};
+
+/// Server-side connections whose events are held back until somebody accepts
+/// them; past this they are told without an owner.
+const MAX_HELD: usize = 65_536;
+/// Events are held back this long at most, in milliseconds.
+const MAX_HOLD_MS: u64 = 1_000;
+
+/// Streams until the time is up, Ctrl-C, or the reader leaves.
+pub(super) fn run(args: &TraceArgs) -> Result<Outcome> {
+    let mut sink = Sink::open(&args.output)?;
+    let selection = selection(&args.selection)?;
+    let attached = Attached::new(&load_options(&args.probe, &selection))?;
+    let view = Trace::new(args.output.format, sink.style());
+    let mut out = sink.writer()?;
+    view.header(&mut *out)?;
+    out.flush()?;
+    runtime()?.block_on(async {
+        let interrupted = interrupted()?;
+        let mut collector = Collector::new(attached, selection.clone())?;
+        let mut streamer = Streamer {
+            out,
+            view,
+            clock: collector.clock,
+            selection,
+            cgroup: args.selection.cgroup.clone(),
+            in_cgroup: HashMap::new(),
+            held: FxHashMap::default(),
+            told: 0,
+            loss: Loss::default(),
+        };
+        let end = async {
+            match args.watch {
+                Some(watch) => tokio::select! {
+                    () = sleep(watch) => {}
+                    () = interrupted => {}
+                },
+                None => interrupted.await,
+            }
+        };
+        let checkpoint = std::time::Duration::from_secs(60);
+        collector.watch(end, checkpoint, &mut streamer).await?;
+        collector.snapshot(&mut streamer).await?;
+        streamer.finish(&collector)
+    })
+}
+
+/// Writes events as they come.
+struct Streamer {
+    out: Box<dyn Write>,
+    view: Trace,
+    clock: WallClock,
+    selection: Selection,
+    cgroup: Option<String>,
+    /// Whether a process is in the control group asked for, by pid.
+    in_cgroup: HashMap<u32, bool>,
+    /// Events of connections that nobody has accepted yet. The kernel makes a
+    /// server-side connection before it has an owner; its first events are told
+    /// with the owner that accept then gives it.
+    held: FxHashMap<ConnId, Vec<(EventName, BootTime, Tracked)>>,
+    told: u64,
+    loss: Loss,
+}
+
+impl Streamer {
+    fn tell(&mut self, name: EventName, at: BootTime, connection: &Tracked) -> Result<()> {
+        let wanted = self.selection.matches_ends(connection.local, connection.remote, connection.netns)
+            && self.selection.matches_owner(connection.owner.as_ref())
+            && self.is_in_cgroup(connection);
+        if wanted {
+            let event = Event {
+                name,
+                at: self.clock.at(at),
+                connection: Connection::new(connection, &self.clock, at),
+            };
+            self.view.event(&mut *self.out, &event)?;
+            self.told += 1;
+        }
+        Ok(())
+    }
+
+    fn is_in_cgroup(&mut self, connection: &Tracked) -> bool {
+        let Some(wanted) = self.cgroup.as_deref() else {
+            return true;
+        };
+        let Some(pid) = connection.owner.map(|owner| owner.pid) else {
+            return false;
+        };
+        *self.in_cgroup.entry(pid).or_insert_with(|| is_in_cgroup(Some(wanted), Some(pid)))
+    }
+
+    /// Tells what was held back of a connection, now that its owner is known or
+    /// will not be.
+    fn release(&mut self, id: ConnId, owner: Option<crate::table::connection::Owner>) -> Result<()> {
+        for (name, at, mut connection) in self.held.remove(&id).unwrap_or_default() {
+            connection.owner = owner;
+            self.tell(name, at, &connection)?;
+        }
+        Ok(())
+    }
+
+    fn release_old(&mut self, now: BootTime) -> Result<()> {
+        let is_old = |events: &Vec<(EventName, BootTime, Tracked)>| {
+            events.first().is_none_or(|&(_, at, _)| now.ms_since(at) >= MAX_HOLD_MS)
+        };
+        let mut old: Vec<ConnId> =
+            self.held.iter().filter(|(_, events)| is_old(events)).map(|(&id, _)| id).collect();
+        old.sort_unstable();
+        old.into_iter().try_for_each(|id| self.release(id, None))
+    }
+
+    fn tell_loss(&mut self, at: BootTime, loss: Loss) -> Result<()> {
+        if loss.events_lost > self.loss.events_lost {
+            self.view.loss(&mut *self.out, self.clock.at(at), &loss)?;
+        }
+        self.loss = loss;
+        Ok(())
+    }
+
+    fn finish(mut self, collector: &Collector) -> Result<Outcome> {
+        let now = crate::snapshot::clocks::boot_time();
+        let held: Vec<ConnId> = self.held.keys().copied().collect();
+        held.into_iter().try_for_each(|id| self.release(id, None))?;
+        self.tell_loss(now, collector.loss())?;
+        self.out.flush()?;
+        let loss = self.loss;
+        eprintln!(
+            "tcpleak: {} events of {} connections, plan {}; {} records lost, {} connections repaired",
+            self.told,
+            collector.table.counters().seen,
+            collector.plan(),
+            loss.events_lost,
+            loss.repaired
+        );
+        Ok(Outcome::Fine)
+    }
+}
+
+impl Observer for Streamer {
+    fn change(&mut self, change: Change, at: BootTime, connection: &Tracked) -> Result<()> {
+        let name = match change {
+            Change::Opened => EventName::Open,
+            Change::ConnectFailed => EventName::ConnectFailed,
+            Change::Established => EventName::Established,
+            Change::State => EventName::State,
+            Change::AppClosed => EventName::AppClose,
+            Change::TimeWait => EventName::TimeWait,
+            Change::Gone => EventName::Gone,
+            Change::Accepted => return self.release(connection.id, connection.owner),
+        };
+        let is_awaited = connection.role == Role::Server && connection.owner.is_none();
+        if is_awaited && change != Change::Gone && self.held.len() < MAX_HELD {
+            let held = self.held.entry(connection.id).or_default();
+            held.push((name, at, connection.clone()));
+            return Ok(());
+        }
+        self.release(connection.id, None)?;
+        self.tell(name, at, connection)
+    }
+
+    fn tick(&mut self, at: BootTime, _: &Table, loss: Loss) -> Result<()> {
+        self.release_old(at)?;
+        self.tell_loss(at, loss)
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        Ok(self.out.flush()?)
+    }
+}

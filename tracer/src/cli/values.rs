@@ -1,0 +1,91 @@
+//! Values of flags: text in, checked value or one clear line out.
+
+use std::{fs, net::IpAddr, os::unix::fs::MetadataExt, path::PathBuf, time::Duration};
+
+use bytesize::ByteSize;
+use ipnet::IpNet;
+use jiff::SignedDuration;
+
+use crate::load;
+
+/// Longer watches are what a recording is for.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// `30s`, `5m`, `1h30m`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let span: SignedDuration = text
+        .parse()
+        .map_err(|_| "not a duration; write it like 30s, 5m or 1h30m".to_owned())?;
+    match Duration::try_from(span) {
+        Ok(span) if span.is_zero() => Err("must be longer than nothing, such as 30s".to_owned()),
+        Ok(span) if span > LONGEST => Err("longer than 30 days; choose a shorter watch".to_owned()),
+        Ok(span) => Ok(span),
+        Err(_) => Err("must not be negative; write it like 30s, 5m or 1h30m".to_owned()),
+    }
+}
+
+/// `10.0.0.0/8`, `2001:db8::1`.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    text.parse::<IpNet>()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| "not an address or network; write it like 10.0.0.0/8 or 2001:db8::1".to_owned())
+}
+
+/// A name of `ip netns`, a path, or an inode number.
+pub(super) fn netns(text: &str) -> Result<u32, String> {
+    if let Ok(inode) = text.parse() {
+        return Ok(inode);
+    }
+    let path = if text.contains('/') {
+        PathBuf::from(text)
+    } else {
+        PathBuf::from("/run/netns").join(text)
+    };
+    let metadata = fs::metadata(&path).map_err(|error| {
+        format!("no such network namespace ({error}); `ip netns list` shows the named ones")
+    })?;
+    u32::try_from(metadata.ino()).map_err(|_| "not a network namespace".to_owned())
+}
+
+/// `8MiB`.
+pub(super) fn ring_bytes(text: &str) -> Result<u32, String> {
+    let wrong = "must be a power of two from 64KiB to 1GiB, such as 8MiB";
+    let size: ByteSize = text.parse().map_err(|_| wrong.to_owned())?;
+    load::check_ring_bytes(size.as_u64()).ok_or_else(|| wrong.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{duration, network, ring_bytes};
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        for wrong in ["", "30", "abc", "-5s", "0s", "99999h", "1y"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn networks() {
+        assert!(network("10.0.0.0/8").is_ok());
+        assert!(network("10.0.0.1").is_ok_and(|net| net.prefix_len() == 32));
+        assert!(network("::1").is_ok_and(|net| net.prefix_len() == 128));
+        for wrong in ["10.0.0.0/33", "10.0.0", "host", ""] {
+            assert!(network(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ring_sizes() {
+        assert_eq!(ring_bytes("8MiB"), Ok(8 << 20));
+        assert_eq!(ring_bytes("65536"), Ok(64 << 10));
+        for wrong in ["8MB", "1KiB", "3MiB", "2GiB", "x", ""] {
+            assert!(ring_bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Joins the stations: ring -> decode -> table, and snapshots beside it.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use tokio::{
+    task::{JoinHandle, spawn_blocking},
+    time::{Instant, Interval, MissedTickBehavior, interval},
+};
+use tracer_common::config::ListenPort;
+
+use crate::{
+    clock::{BootTime, WallClock},
+    decode::decode,
+    load::{self, Counts, Tracer, privileges, tracefs},
+    model::report::Loss,
+    reconcile::{Snapshot, reconcile},
+    selection::Selection,
+    snapshot::{self, Namespaces, clocks},
+    source::ring::RingSource,
+    table::{Change, Table, connection::Connection},
+    tcp::State,
+};
+
+/// How often the kernel's loss counters are read.
+const LOSS_CHECK: Duration = Duration::from_secs(1);
+
+/// Who wants to hear of what happens.
+pub trait Observer {
+    /// A connection changed. An error ends the watch.
+    ///
+    /// # Errors
+    /// Where it cannot be passed on.
+    fn change(&mut self, change: Change, at: BootTime, connection: &Connection) -> Result<()>;
+
+    /// No more changes wait at the moment.
+    ///
+    /// # Errors
+    /// As [`Observer::change`].
+    fn settle(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Once a second: how things stand.
+    ///
+    /// # Errors
+    /// As [`Observer::change`].
+    fn tick(&mut self, _at: BootTime, _table: &Table, _loss: Loss) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Hears nothing.
+impl Observer for () {
+    fn change(&mut self, _: Change, _: BootTime, _: &Connection) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A running trace.
+pub struct Collector {
+    tracer: Tracer,
+    source: RingSource,
+    namespaces: Arc<Namespaces>,
+    selection: Selection,
+    /// The connections.
+    pub table: Table,
+    /// Boot time to wall time.
+    pub clock: WallClock,
+    /// When the trace began.
+    pub from: BootTime,
+    counts: Counts,
+}
+
+/// Everything that needs privileges, done; nothing running yet.
+pub struct Attached {
+    tracer: Tracer,
+    namespaces: Namespaces,
+}
+
+impl Attached {
+    /// Loads, attaches, enters the network namespaces, and lets go of the
+    /// privileges that this took. Must be called before other threads start.
+    ///
+    /// # Errors
+    /// One line that names what is missing and what to do.
+    pub fn new(options: &load::Options) -> Result<Self> {
+        let _ = tracefs::ensure();
+        let tracer = Tracer::attach(options)?;
+        let namespaces = Namespaces::open()?;
+        privileges::drop_unneeded(|| tracer.counts().is_ok())?;
+        Ok(Self { tracer, namespaces })
+    }
+}
+
+impl Collector {
+    /// Starts to read. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// Where the ring cannot be polled.
+    pub fn new(mut attached: Attached, selection: Selection) -> Result<Self> {
+        let ring = attached.tracer.ring()?;
+        Ok(Self {
+            source: RingSource::new(ring).context("cannot poll the ring buffer")?,
+            table: Table::new(!attached.tracer.chosen.has_cookie()),
+            tracer: attached.tracer,
+            namespaces: Arc::new(attached.namespaces),
+            selection,
+            clock: clocks::wall_clock(),
+            from: clocks::boot_time(),
+            counts: Counts::default(),
+        })
+    }
+
+    /// Name of the plan in use.
+    #[must_use]
+    pub fn plan(&self) -> &'static str {
+        self.tracer.chosen.plan.name.name()
+    }
+
+    /// What this trace cannot see, a sentence each.
+    #[must_use]
+    pub fn blind(&self) -> Vec<String> {
+        let mut blind = self.tracer.chosen.blind();
+        if self.namespaces.unreachable > 0 {
+            blind.push(format!(
+                "sockets opened before the start in {} other network namespaces, which this \
+                 process may not enter",
+                self.namespaces.unreachable
+            ));
+        }
+        blind
+    }
+
+    /// What was lost so far.
+    #[must_use]
+    pub fn loss(&self) -> Loss {
+        Loss {
+            events_lost: self.counts.ring_full + self.counts.missed,
+            ring_full: self.counts.ring_full,
+            hook_missed: self.counts.missed,
+            repaired: self.table.counters().repaired,
+        }
+    }
+
+    /// Follows events until `end` is done, with a snapshot first and one after
+    /// each loss. `checkpoint` is the distance of points on the sites' curves.
+    ///
+    /// # Errors
+    /// Where the kernel's answers cannot be read, or the observer fails.
+    pub async fn watch(
+        &mut self,
+        end: impl Future<Output = ()>,
+        checkpoint: Duration,
+        observer: &mut impl Observer,
+    ) -> Result<()> {
+        let first = self.snapshot(observer).await?;
+        self.follow_process(&first)?;
+        self.table.checkpoint(clocks::boot_time());
+
+        let mut checkpoints = steady(checkpoint);
+        let mut checks = steady(LOSS_CHECK);
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                () = &mut end => return Ok(()),
+                _ = checkpoints.tick() => self.table.checkpoint(clocks::boot_time()),
+                _ = checks.tick() => {
+                    if self.has_lost()? {
+                        self.snapshot(observer).await?;
+                    }
+                    self.tracer.pass_on_warnings();
+                    observer.tick(clocks::boot_time(), &self.table, self.loss())?;
+                }
+                ready = self.source.wait() => {
+                    ready.context("cannot poll the ring buffer")?;
+                    self.drain(observer)?;
+                }
+            }
+        }
+    }
+
+    /// Takes a snapshot while events go on being read, and works it in.
+    ///
+    /// # Errors
+    /// As [`Collector::watch`].
+    pub async fn snapshot(&mut self, observer: &mut impl Observer) -> Result<Snapshot> {
+        self.table.begin_snapshot();
+        let namespaces = Arc::clone(&self.namespaces);
+        let mut gathering: JoinHandle<_> = spawn_blocking(move || snapshot::take(&namespaces));
+        let snapshot = loop {
+            tokio::select! {
+                gathered = &mut gathering => break gathered.context("the snapshot was cut short")??,
+                ready = self.source.wait() => {
+                    ready.context("cannot poll the ring buffer")?;
+                    self.drain(observer)?;
+                }
+            }
+        };
+        // What happened before the snapshot ended is in the ring by now.
+        while self.drain(observer)? {}
+        self.has_lost()?;
+        let selection = &self.selection;
+        reconcile(&mut self.table, &snapshot, |socket| {
+            let ends = &socket.ends;
+            let is_wanted = selection.matches_ends(ends.local, ends.remote, ends.netns)
+                || (socket.state == State::Listen && selection.remote.is_some());
+            let holders = snapshot.holders_of(socket);
+            is_wanted
+                && (selection.pid.is_none()
+                    || holders.iter().any(|holder| Some(holder.pid) == selection.pid))
+        });
+        Ok(snapshot)
+    }
+
+    /// Hands a batch of waiting records to the table. Returns whether more wait.
+    fn drain(&mut self, observer: &mut impl Observer) -> Result<bool> {
+        let table = &mut self.table;
+        let mut outcome = Ok(());
+        let more = self.source.drain(|bytes| match decode(bytes) {
+            Ok(event) => table.apply(&event, |change, at, connection| {
+                if outcome.is_ok() {
+                    outcome = observer.change(change, at, connection);
+                }
+            }),
+            Err(_) => table.count_undecodable(),
+        });
+        outcome?;
+        if !more {
+            observer.settle()?;
+        }
+        Ok(more)
+    }
+
+    /// Reads the loss counters. Returns whether more was lost since last time.
+    fn has_lost(&mut self) -> Result<bool> {
+        let now = self.tracer.counts().context("cannot read the loss counters")?;
+        let before = std::mem::replace(&mut self.counts, now);
+        Ok(now.ring_full > before.ring_full || now.missed > before.missed)
+    }
+
+    /// Under a pid filter, tells the kernel side what the process had before.
+    fn follow_process(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let Some(pid) = self.selection.pid else {
+            return Ok(());
+        };
+        let own = |socket: &&crate::reconcile::Socket| {
+            snapshot.holders_of(socket).iter().any(|holder| holder.pid == pid)
+        };
+        let sockets = snapshot.sockets.iter().filter(own).map(|socket| socket.cookie);
+        let ports = snapshot
+            .sockets
+            .iter()
+            .filter(own)
+            .filter(|socket| socket.state == State::Listen)
+            .map(|socket| ListenPort {
+                netns: socket.ends.netns,
+                port: socket.ends.local.port().into(),
+            });
+        self.tracer.follow(sockets, ports)
+    }
+}
+
+/// A timer whose first tick is one period from now.
+fn steady(period: Duration) -> Interval {
+    let mut timer = interval(period);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    timer.reset_at(Instant::now() + period);
+    timer
+}

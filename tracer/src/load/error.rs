@@ -1,0 +1,81 @@
+//! Why something could not be attached, and what to do: unsupported, not
+//! permitted and failed are three different things.
+
+use std::io;
+
+use aya::programs::ProgramError;
+use thiserror::Error;
+
+/// A probe that could not be put in place.
+#[derive(Debug, Error)]
+pub enum Refused {
+    /// This process may not.
+    #[error("not permitted: {0}")]
+    NotPermitted(String),
+    /// This kernel cannot.
+    #[error("not supported by this kernel: {0}")]
+    Unsupported(String),
+    /// It should have worked.
+    #[error("failed: {0}")]
+    Failed(String),
+}
+
+impl Refused {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::NotPermitted(_) => {
+                "run as root, or grant the capabilities that `tcpleak doctor` lists; under \
+                 lockdown=confidentiality not even root may"
+            }
+            Self::Unsupported(_) => "another way is tried where there is one; else a newer kernel",
+            Self::Failed(_) => "please report this line with the kernel's version",
+        }
+    }
+
+    /// From an errno of the kernel.
+    #[must_use]
+    pub fn from_errno(error: &io::Error, what: &str) -> Self {
+        let text = format!("{what}: {error}");
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => Self::NotPermitted(text),
+            io::ErrorKind::NotFound | io::ErrorKind::Unsupported => Self::Unsupported(text),
+            // EINVAL from the verifier or for an unknown attach type.
+            io::ErrorKind::InvalidInput => Self::Unsupported(text),
+            _ => Self::Failed(text),
+        }
+    }
+}
+
+impl From<ProgramError> for Refused {
+    fn from(error: ProgramError) -> Self {
+        match &error {
+            // The verifier's log runs to pages; its last line is the reason.
+            ProgramError::LoadError {
+                io_error,
+                verifier_log,
+            } => {
+                let log = verifier_log.to_string();
+                let reason = log
+                    .lines()
+                    .rev()
+                    .find(|line| !line.is_empty() && !line.starts_with("processed"))
+                    .unwrap_or("no verifier output");
+                Self::from_errno(io_error, &format!("loading ({reason})"))
+            }
+            ProgramError::SyscallError(syscall) => {
+                Self::from_errno(&syscall.io_error, syscall.call)
+            }
+            ProgramError::TracePointError(inner) => {
+                match std::error::Error::source(inner).and_then(|e| e.downcast_ref::<io::Error>()) {
+                    Some(io_error) => Self::from_errno(io_error, "the event's id in tracefs"),
+                    None => Self::Failed(inner.to_string()),
+                }
+            }
+            ProgramError::IOError(io_error) => Self::from_errno(io_error, "attaching"),
+            ProgramError::Btf(inner) => Self::Unsupported(inner.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! Loads the kernel side, attaches it by plan, owns the links. The only folder
+//! that knows aya. Everything is detached and freed when [`Tracer`] is dropped,
+//! and by the kernel if this process dies first.
+
+use std::{
+    fs,
+    ops::Deref,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, anyhow};
+use aya::{
+    Btf, Ebpf, EbpfLoader, Endianness,
+    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    programs::{BtfTracePoint, Program, ProgramError, RawTracePoint, TracePoint},
+};
+use aya_log::EbpfLogger;
+use tracer_common::{
+    config::{Config, Filter, ListenPort, MAX_RING_BYTES, MIN_RING_BYTES},
+    drop,
+    offsets::Offsets,
+};
+use zerocopy::IntoBytes;
+
+use crate::{
+    btf::{self, KernelTypes},
+    plan::{self, Chosen, PlanName, Probe, Refusal, Target, Way},
+};
+
+pub mod error;
+pub mod privileges;
+pub mod tracefs;
+
+use error::Refused;
+
+/// The kernel side, built by `cargo xtask ebpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/tcpleak.bpf.o");
+
+/// Where the kernel shows its own types.
+pub const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// The reader is woken when a quarter of the ring is full, and else by its timer.
+const WAKE_FRACTION: u32 = 4;
+
+/// What to load.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// BTF to use in place of the kernel's own.
+    pub btf: Option<PathBuf>,
+    /// The plan to insist on.
+    pub plan: Option<PlanName>,
+    /// Size of the ring in bytes: a power of two and a multiple of the page.
+    pub ring_bytes: u32,
+    /// Which sockets.
+    pub filter: Filter,
+}
+
+/// The ring's counters, over all CPUs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records written.
+    pub submitted: u64,
+    /// Records lost for want of room.
+    pub ring_full: u64,
+    /// Hooks that the kernel skipped because the same program was running on
+    /// that CPU, interrupted by a softirq (`recursion_misses`, since 5.12).
+    pub missed: u64,
+}
+
+/// The attached kernel side.
+pub struct Tracer {
+    ebpf: Ebpf,
+    /// The plan in use.
+    pub chosen: Chosen<Refused>,
+    counts: PerCpuArray<MapData, u64>,
+    logger: Option<EbpfLogger<&'static dyn log::Log>>,
+}
+
+/// What is needed to load: the kernel's types, in both readers' forms.
+pub struct Kernel {
+    btf: Btf,
+    offsets: Offsets,
+}
+
+impl Kernel {
+    /// Reads the kernel's types from `path`, or from [`VMLINUX_BTF`].
+    ///
+    /// # Errors
+    /// In one line: the file cannot be read, is not BTF, or lacks a field.
+    pub fn read(path: Option<&Path>) -> Result<Self> {
+        let file = path.unwrap_or(Path::new(VMLINUX_BTF));
+        let bytes = fs::read(file).with_context(|| match path {
+            Some(path) => format!("cannot read the BTF file {}", path.display()),
+            None => format!(
+                "the kernel shows no types at {VMLINUX_BTF}: it needs CONFIG_DEBUG_INFO_BTF, or \
+                 hand in a matching BTF file with --btf FILE"
+            ),
+        })?;
+        let wrong = || {
+            format!(
+                "{} does not describe this kernel: hand in the BTF of its vmlinux with --btf FILE",
+                file.display()
+            )
+        };
+        let types = KernelTypes::parse(&bytes).with_context(wrong)?;
+        Ok(Self {
+            offsets: btf::offsets(&types).with_context(wrong)?,
+            btf: Btf::parse(&bytes, Endianness::default()).with_context(wrong)?,
+        })
+    }
+}
+
+impl Tracer {
+    /// Loads and attaches.
+    ///
+    /// # Errors
+    /// One line that names what is missing and what to do. Nothing stays attached.
+    pub fn attach(options: &Options) -> Result<Self> {
+        let kernel = Kernel::read(options.btf.as_deref())?;
+        let mut ebpf = load(&kernel, options, false)?;
+        let mut chosen = choose(&kernel, options, &mut ebpf)?;
+        if !chosen.has_cookie() {
+            // Sockets are then named by address: a constant that all programs
+            // share and that must be set before any is loaded.
+            ebpf = load(&kernel, options, true)?;
+            for served in &chosen.served {
+                attach_way(&mut ebpf, &kernel.btf, &served.way)
+                    .map_err(|(target, error)| anyhow!("{target}: {error}"))?;
+            }
+        }
+        chosen.refused.retain(|refusal| refusal.plan == chosen.plan.name);
+        let counts = ebpf.take_map("COUNTS").context("the eBPF object has no map COUNTS")?;
+        let logger = EbpfLogger::init(&mut ebpf).ok();
+        Ok(Self {
+            counts: PerCpuArray::try_from(counts)?,
+            ebpf,
+            chosen,
+            logger,
+        })
+    }
+
+    /// Takes the reading end of the ring; once.
+    ///
+    /// # Errors
+    /// Where it has been taken before.
+    pub fn ring(&mut self) -> Result<Ring> {
+        let map = self.ebpf.take_map("RING").context("the ring is in use")?;
+        Ok(Ring(RingBuf::try_from(map)?))
+    }
+
+    /// The counters now.
+    ///
+    /// # Errors
+    /// Where the kernel refuses to read the map.
+    pub fn counts(&self) -> Result<Counts> {
+        let sum = |slot| -> Result<u64> { Ok(self.counts.get(&slot, 0)?.iter().sum()) };
+        Ok(Counts {
+            submitted: sum(drop::SUBMITTED)?,
+            ring_full: sum(drop::RING_FULL)?,
+            missed: self.ebpf.programs().filter_map(|(_, program)| missed(program)).sum(),
+        })
+    }
+
+    /// Under a pid filter: sockets and listening ports that the process had
+    /// before the trace.
+    ///
+    /// # Errors
+    /// Where a map is full.
+    pub fn follow(
+        &mut self,
+        sockets: impl Iterator<Item = u64>,
+        ports: impl Iterator<Item = ListenPort>,
+    ) -> Result<()> {
+        let map = self.ebpf.map_mut("FOLLOWED").context("no map FOLLOWED")?;
+        let mut followed: HashMap<_, u64, u8> = HashMap::try_from(map)?;
+        for sock in sockets {
+            followed.insert(sock, 1, 0).context("the map of followed sockets is full")?;
+        }
+        let map = self.ebpf.map_mut("PORTS").context("no map PORTS")?;
+        let mut followed: HashMap<_, [u8; size_of::<ListenPort>()], u8> = HashMap::try_from(map)?;
+        for port in ports {
+            let key: [u8; size_of::<ListenPort>()] = zerocopy::transmute!(port);
+            followed
+                .insert(key, 1, 0)
+                .context("the map of followed ports is full")?;
+        }
+        Ok(())
+    }
+
+    /// Hands the kernel side's rare warnings on to `log`.
+    pub fn pass_on_warnings(&mut self) {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
+    }
+}
+
+/// The reading end of the ring.
+pub struct Ring(RingBuf<MapData>);
+
+impl Ring {
+    /// The next record, if one waits. It is given back to the kernel on drop.
+    pub fn next(&mut self) -> Option<impl Deref<Target = [u8]> + '_> {
+        self.0.next()
+    }
+}
+
+impl AsFd for Ring {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Ring {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// How an attempt to attach came out.
+pub type Rehearsal = Chosen<Refused>;
+
+/// Attaches as a trace would and leaves nothing attached: for `doctor`.
+///
+/// # Errors
+/// As [`Tracer::attach`].
+pub fn rehearse(options: &Options) -> Result<Rehearsal> {
+    Ok(Tracer::attach(options)?.chosen)
+}
+
+fn load(kernel: &Kernel, options: &Options, by_address: bool) -> Result<Ebpf> {
+    let config = Config {
+        filter: options.filter,
+        wake_bytes: options.ring_bytes / WAKE_FRACTION,
+        name_by_address: by_address.into(),
+    };
+    EbpfLoader::new()
+        .btf(Some(&kernel.btf))
+        .override_global("OFFSETS", kernel.offsets.as_bytes(), true)
+        .override_global("CONFIG", config.as_bytes(), true)
+        .map_max_entries("RING", options.ring_bytes)
+        .load(OBJECT)
+        .map_err(explain_load)
+}
+
+fn explain_load(error: aya::EbpfError) -> anyhow::Error {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(inner) = cause {
+        if let Some(io) = inner.downcast_ref::<std::io::Error>()
+            && io.kind() == std::io::ErrorKind::PermissionDenied
+        {
+            return anyhow!(
+                "the kernel does not let this process use eBPF: run as root (sudo tcpleak ...), \
+                 or see `tcpleak doctor` for the capabilities to grant"
+            );
+        }
+        cause = inner.source();
+    }
+    anyhow::Error::new(error).context("cannot create the eBPF maps")
+}
+
+fn choose(kernel: &Kernel, options: &Options, ebpf: &mut Ebpf) -> Result<Chosen<Refused>> {
+    let ebpf = std::cell::RefCell::new(ebpf);
+    let chosen = plan::choose(
+        options.plan,
+        |way| attach_way(&mut ebpf.borrow_mut(), &kernel.btf, way),
+        || ebpf.borrow_mut().programs_mut().for_each(|(_, program)| unload(program)),
+    );
+    chosen.map_err(|refused| no_plan(options.plan, &refused))
+}
+
+fn no_plan(only: Option<PlanName>, refused: &[Refusal<Refused>]) -> anyhow::Error {
+    match (only, refused.last()) {
+        (Some(name), None) => anyhow!(
+            "the plan {name} is not available in this version: use --plan auto or --plan tracepoint"
+        ),
+        (None, None) => anyhow!("this version has no probe plan"),
+        (_, Some(last)) => anyhow!(
+            "hook {} cannot attach to {}: {}; {}",
+            last.hook,
+            last.target,
+            last.error,
+            last.error.advice()
+        ),
+    }
+}
+
+/// Attaches all probes of a way, or none.
+fn attach_way(ebpf: &mut Ebpf, btf: &Btf, way: &Way) -> Result<(), (Target, Refused)> {
+    for probe in way.probes {
+        if let Err(error) = attach_probe(ebpf, btf, probe) {
+            for probe in way.probes {
+                ebpf.program_mut(probe.program).into_iter().for_each(unload);
+            }
+            return Err((probe.target, error));
+        }
+    }
+    Ok(())
+}
+
+fn attach_probe(ebpf: &mut Ebpf, btf: &Btf, probe: &Probe) -> Result<(), Refused> {
+    let program = ebpf
+        .program_mut(probe.program)
+        .ok_or_else(|| Refused::Failed(format!("no program {}", probe.program)))?;
+    match probe.target {
+        Target::Btf(name) => {
+            let program: &mut BtfTracePoint = program.try_into()?;
+            once(program.load(name, btf))?;
+            program.attach()?;
+        }
+        Target::Raw(name) => {
+            let program: &mut RawTracePoint = program.try_into()?;
+            once(program.load())?;
+            program.attach(name)?;
+        }
+        Target::Event(group, name) => {
+            let program: &mut TracePoint = program.try_into()?;
+            once(program.load())?;
+            program.attach(group, name)?;
+        }
+    }
+    Ok(())
+}
+
+/// One program may serve several targets; it is loaded for the first.
+fn once(loaded: Result<(), ProgramError>) -> Result<(), ProgramError> {
+    match loaded {
+        Err(ProgramError::AlreadyLoaded) => Ok(()),
+        other => other,
+    }
+}
+
+/// Detaches and frees a program; one that was never loaded stays as it is.
+fn unload(program: &mut Program) {
+    let _ = match program {
+        Program::BtfTracePoint(program) => program.unload(),
+        Program::RawTracePoint(program) => program.unload(),
+        Program::TracePoint(program) => program.unload(),
+        _ => Ok(()),
+    };
+}
+
+/// How often the kernel skipped this program, from its fd's entry in /proc.
+fn missed(program: &Program) -> Option<u64> {
+    let fd = program.fd().ok()?.as_fd().as_raw_fd();
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+    let line = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
+    line.trim().parse().ok()
+}
+
+/// A size in bytes as the kernel takes it for a ring: a power of two within
+/// [`MIN_RING_BYTES`] and [`MAX_RING_BYTES`]; `None` for any other.
+#[must_use]
+pub fn check_ring_bytes(bytes: u64) -> Option<u32> {
+    let bytes = u32::try_from(bytes).ok()?;
+    let fits = (MIN_RING_BYTES..=MAX_RING_BYTES).contains(&bytes);
+    (bytes.is_power_of_two() && fits).then_some(bytes)
+}

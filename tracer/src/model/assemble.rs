@@ -1,0 +1,142 @@
+//! From the table to the report of `leaks`. Pure.
+
+use std::{
+    collections::BTreeMap,
+    hash::{Hash, Hasher},
+};
+
+use rustc_hash::FxHasher;
+
+use crate::{
+    clock::{BootTime, WallClock},
+    diagnosis::{Case, Class, Host, judge, rank},
+    model::{
+        connection::{Connection, endpoint},
+        report::{CodeSite, Group, GroupOwner, Summary},
+        untrusted::Untrusted,
+    },
+    table::{
+        Table,
+        connection::Connection as Tracked,
+        site::{SiteKey, Tally},
+    },
+    tcp::Role,
+};
+
+/// The instant that a report speaks of.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    /// When the watch began.
+    pub from: BootTime,
+    /// When the last snapshot was taken.
+    pub now: BootTime,
+    /// Boot time to wall time.
+    pub clock: &'a WallClock,
+}
+
+/// Judges every site that `wants` lets through, worst first. `owner_of` looks a
+/// process up.
+pub fn groups(
+    table: &Table,
+    host: &Host,
+    moment: Moment<'_>,
+    wants: impl Fn(&SiteKey) -> bool,
+    owner_of: impl Fn(&SiteKey, &Tally) -> GroupOwner,
+) -> Vec<Group> {
+    let mut groups: Vec<Group> = table
+        .sites()
+        .into_iter()
+        .filter(|(key, ..)| wants(key))
+        .map(|(key, tally, live)| {
+            let verdict = judge(&Case {
+                key: &key,
+                live: &live,
+                tally: &tally,
+                host,
+                from: moment.from,
+                now: moment.now,
+            });
+            let owner = owner_of(&key, &tally);
+            group(&key, &tally, &live, verdict, owner, moment)
+        })
+        .collect();
+    groups.sort_by_cached_key(|group| {
+        let live = usize::try_from(group.live).unwrap_or(usize::MAX);
+        (rank(&group.verdict, live), group.owner.pid, group.remote.clone(), group.local_port)
+    });
+    groups
+}
+
+/// Counts over the table and the verdicts.
+#[must_use]
+pub fn summary(table: &Table, groups: &[Group]) -> Summary {
+    let affected = |class| {
+        groups
+            .iter()
+            .filter(|group| group.verdict.class == class)
+            .map(|group| group.verdict.affected as u64)
+            .sum()
+    };
+    let counters = table.counters();
+    Summary {
+        connections_seen: counters.seen,
+        live: table.live(),
+        closed: counters.closed,
+        evicted: counters.evicted,
+        leaked: affected(Class::Leak),
+        stuck: affected(Class::Stuck),
+    }
+}
+
+fn group(
+    key: &SiteKey,
+    tally: &Tally,
+    live: &[&Tracked],
+    verdict: crate::diagnosis::Verdict,
+    owner: GroupOwner,
+    moment: Moment<'_>,
+) -> Group {
+    let mut states = BTreeMap::new();
+    for connection in live {
+        *states.entry(connection.state).or_insert(0) += 1;
+    }
+    let (remote, local_port) = match key.role {
+        Role::Client => (endpoint(key.end), 0),
+        Role::Server | Role::Listener => ("*".to_owned(), key.end.port()),
+    };
+    Group {
+        verdict,
+        owner,
+        role: key.role,
+        remote,
+        local_port,
+        site: CodeSite {
+            id: site_id(key),
+            frames: Vec::new(),
+        },
+        live: live.len() as u64,
+        opened: tally.opened,
+        closed: tally.closed,
+        inherited: tally.inherited,
+        oldest_age_ms: live.iter().filter_map(|connection| connection.age_ms(moment.now)).max(),
+        states,
+        connections: live
+            .iter()
+            .map(|connection| Connection::new(connection, moment.clock, moment.now))
+            .collect(),
+    }
+}
+
+/// The same for the same name, role and end in every run.
+fn site_id(key: &SiteKey) -> String {
+    let mut hasher = FxHasher::default();
+    (key.comm, key.role, key.end).hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+/// The owner's name from its site; `None` where it is not known.
+#[must_use]
+pub fn comm_of(key: &SiteKey) -> Option<Untrusted> {
+    let bytes = key.comm.bytes();
+    (!bytes.is_empty()).then(|| Untrusted::from_bytes(bytes))
+}

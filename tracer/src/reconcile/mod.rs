@@ -1,0 +1,240 @@
+//! A snapshot of the kernel's sockets and their holders against the table. Pure.
+//!
+//! The snapshot is gathered elsewhere (`snapshot`), and the ring is drained after
+//! it, before it comes here: so the table may be ahead of it, never behind,
+//! unless records were lost.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::{
+    clock::BootTime,
+    decode::Ends,
+    table::{
+        Table,
+        connection::{Comm, ConnId, Connection, Owner, Sample},
+    },
+    tcp::{Known, Role, State},
+};
+
+pub use crate::table::Figures;
+
+/// A socket as sock_diag shows it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Socket {
+    /// Its cookie.
+    pub cookie: u64,
+    /// Both ends, and the namespace.
+    pub ends: Ends,
+    /// State.
+    pub state: State,
+    /// A mini-socket: TIME_WAIT, an orphan's FIN_WAIT2, or half-open.
+    pub is_mini: bool,
+    /// Effective uid of its creator.
+    pub uid: u32,
+    /// Queues and times; for a mini-socket without meaning.
+    pub sample: Sample,
+    /// Totals.
+    pub figures: Figures,
+}
+
+/// A process that has a socket open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Process id.
+    pub pid: u32,
+    /// File descriptor.
+    pub fd: i32,
+    /// Name of the process.
+    pub comm: Comm,
+}
+
+/// All sockets and holders of the host at one time.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// When gathering began.
+    pub began: BootTime,
+    /// When the last socket and fd had been read.
+    pub ended: BootTime,
+    /// What sock_diag listed.
+    pub sockets: Vec<Socket>,
+    /// Who has which socket open, by inode.
+    pub holders: FxHashMap<u32, Vec<Holder>>,
+    /// Network namespaces that were listed whole.
+    pub namespaces: FxHashSet<u32>,
+    /// Processes whose fds could not be read.
+    pub unreadable: u32,
+}
+
+impl Snapshot {
+    /// Who holds `socket`, the lowest pid first: usually the one that opened it.
+    #[must_use]
+    pub fn holders_of(&self, socket: &Socket) -> &[Holder] {
+        match socket.sample.inode {
+            0 => &[],
+            inode => self.holders.get(&inode).map_or(&[], Vec::as_slice),
+        }
+    }
+
+    /// The ports that have a listener, by namespace.
+    #[must_use]
+    pub fn listening(&self) -> FxHashSet<(u32, u16)> {
+        self.sockets
+            .iter()
+            .filter(|socket| socket.state == State::Listen)
+            .map(|socket| (socket.ends.netns, socket.ends.local.port()))
+            .collect()
+    }
+
+    /// Which side a socket is on, told by whether its port has a listener.
+    #[must_use]
+    pub fn role_of(socket: &Socket, listening: &FxHashSet<(u32, u16)>) -> Role {
+        if socket.state == State::Listen {
+            Role::Listener
+        } else if listening.contains(&(socket.ends.netns, socket.ends.local.port())) {
+            Role::Server
+        } else {
+            Role::Client
+        }
+    }
+}
+
+/// Works a snapshot into the table. `wants` says which sockets the user asked
+/// for; others are not adopted.
+///
+/// [`Table::begin_snapshot`] must have been called before it was gathered.
+pub fn reconcile(table: &mut Table, snapshot: &Snapshot, wants: impl Fn(&Socket) -> bool) {
+    let listening = snapshot.listening();
+    let mut present = FxHashSet::default();
+    // Listeners first: they tell the roles of what follows.
+    let (listeners, others): (Vec<&Socket>, Vec<&Socket>) = snapshot
+        .sockets
+        .iter()
+        .filter(|socket| !socket.is_mini)
+        .partition(|socket| socket.state == State::Listen);
+
+    for socket in listeners.into_iter().chain(others) {
+        let name = if table.is_by_address() {
+            table.find(socket.ends).unwrap_or(socket.cookie)
+        } else {
+            socket.cookie
+        };
+        if table.was_freed(name) {
+            continue;
+        }
+        let holders = snapshot.holders_of(socket);
+        match table.get(name) {
+            None if !wants(socket) => continue,
+            None => {
+                let role = Snapshot::role_of(socket, &listening);
+                let owner = holders.first().map(|holder| owner_of(holder, socket.uid));
+                table.adopt(name, socket.ends, role, socket.state, owner);
+            }
+            Some(known) => {
+                let stale = known.state != socket.state
+                    && known.state_at.is_none_or(|at| at < snapshot.began);
+                let owner = better_owner(known.owner, holders, socket.uid);
+                if stale {
+                    table.correct(name, socket.state, snapshot.ended);
+                }
+                if let Some(owner) = owner {
+                    table.hand_over(name, owner);
+                }
+            }
+        }
+        table.measure(name, socket.sample, socket.figures);
+        present.insert(name);
+    }
+
+    let vanished: Vec<u64> = table
+        .connections()
+        .filter(|connection| !present.contains(&connection.id.sock))
+        .filter(|connection| has_vanished(connection, snapshot))
+        .map(|connection| connection.id.sock)
+        .collect();
+    for sock in vanished {
+        table.vanish(sock, snapshot.ended);
+    }
+    table.end_snapshot();
+}
+
+/// A socket of a snapshot as a connection of its own, for what is listed without
+/// a trace. The first holder is its owner, or the one with `pid` if given.
+#[must_use]
+pub fn connection_of(
+    snapshot: &Snapshot,
+    socket: &Socket,
+    role: Role,
+    pid: Option<u32>,
+) -> Connection {
+    let id = ConnId {
+        sock: socket.cookie,
+        generation: 0,
+    };
+    let holders = snapshot.holders_of(socket);
+    let mut connection = Connection::new(id, socket.ends, role, socket.state);
+    connection.known = Known::Inherited;
+    connection.owner = holders
+        .iter()
+        .find(|holder| pid.is_none_or(|pid| pid == holder.pid))
+        .or(holders.first())
+        .map(|holder| owner_of(holder, socket.uid));
+    connection.tx_bytes = socket.figures.tx_bytes;
+    connection.rx_bytes = socket.figures.rx_bytes;
+    connection.retransmits = socket.figures.retransmits;
+    connection.srtt_us = socket.figures.srtt_us;
+    connection.sample = (!socket.is_mini).then_some(socket.sample);
+    connection
+}
+
+fn owner_of(holder: &Holder, uid: u32) -> Owner {
+    Owner {
+        pid: holder.pid,
+        tid: None,
+        uid,
+        comm: holder.comm,
+        fd: Some(holder.fd),
+    }
+}
+
+/// The owner that the fds prove, where that differs from the one on record.
+fn better_owner(known: Option<Owner>, holders: &[Holder], uid: u32) -> Option<Owner> {
+    let first = holders.first()?;
+    let Some(known) = known else {
+        return Some(owner_of(first, uid));
+    };
+    let mut own = holders.iter().filter(|holder| holder.pid == known.pid).peekable();
+    let Some(lowest) = own.peek().copied() else {
+        // Passed on: the opener no longer has it.
+        return Some(owner_of(first, uid));
+    };
+    if own.any(|holder| Some(holder.fd) == known.fd) {
+        return None;
+    }
+    Some(Owner {
+        fd: Some(lowest.fd),
+        ..known
+    })
+}
+
+/// Whether a connection that the snapshot does not show is really gone.
+fn has_vanished(connection: &Connection, snapshot: &Snapshot) -> bool {
+    let is_covered = snapshot.namespaces.contains(&connection.netns);
+    let is_older = connection.state_at.is_none_or(|at| at < snapshot.began);
+    if !is_covered || !is_older {
+        return false;
+    }
+    if connection.state != State::Close {
+        return true;
+    }
+    // sock_diag does not list CLOSE; a holder's fd would show it, if all could
+    // be read and its inode is known.
+    match connection.sample {
+        Some(sample) if sample.inode != 0 => {
+            snapshot.unreadable == 0 && !snapshot.holders.contains_key(&sample.inode)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

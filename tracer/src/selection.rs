@@ -1,0 +1,141 @@
+//! Which connections the user asked for. Pure.
+//!
+//! The kernel applies the part that it can tell early ([`Selection::for_kernel`])
+//! and lets through what it cannot; [`Selection::matches`] is exact.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use tracer_common::config::Filter;
+use zerocopy::transmute;
+
+use crate::table::connection::Owner;
+
+/// What the user asked for; `None` is any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Owner's process id.
+    pub pid: Option<u32>,
+    /// Owner's name, exactly.
+    pub comm: Option<String>,
+    /// Local or remote port.
+    pub port: Option<u16>,
+    /// Network of the remote address.
+    pub remote: Option<IpNet>,
+    /// Inode of the network namespace.
+    pub netns: Option<u32>,
+}
+
+impl Selection {
+    /// The filter that the kernel side applies.
+    #[must_use]
+    pub fn for_kernel(&self) -> Filter {
+        let (remote, remote_mask) = self.remote.map_or(([0; 16], [0; 16]), |network| {
+            let v4_bits: u32 = if network.addr().is_ipv4() { 96 } else { 0 };
+            let bits = v4_bits + u32::from(network.prefix_len());
+            let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
+            (mapped(network.network()), mask.to_be_bytes())
+        });
+        Filter {
+            remote: transmute!(remote),
+            remote_mask: transmute!(remote_mask),
+            pid: self.pid.unwrap_or(0),
+            netns: self.netns.unwrap_or(0),
+            port: self.port.map_or(0, u32::from),
+        }
+    }
+
+    /// Whether a connection with these ends is wanted, whoever owns it.
+    #[must_use]
+    pub fn matches_ends(&self, local: SocketAddr, remote: SocketAddr, netns: u32) -> bool {
+        self.netns.is_none_or(|wanted| wanted == netns)
+            && self.port.is_none_or(|port| local.port() == port || remote.port() == port)
+            && self.remote.is_none_or(|network| network.contains(&same_family(network, remote.ip())))
+    }
+
+    /// Whether this owner is wanted. An owner not known yet is not, once one is
+    /// asked for.
+    #[must_use]
+    pub fn matches_owner(&self, owner: Option<&Owner>) -> bool {
+        self.matches_process(owner.map(|owner| (owner.pid, owner.comm.bytes())))
+    }
+
+    /// As [`Selection::matches_owner`], by process id and name.
+    #[must_use]
+    pub fn matches_process(&self, process: Option<(u32, &[u8])>) -> bool {
+        let pid = self.pid.is_none_or(|wanted| process.is_some_and(|(pid, _)| pid == wanted));
+        let comm = self
+            .comm
+            .as_ref()
+            .is_none_or(|wanted| process.is_some_and(|(_, comm)| comm == wanted.as_bytes()));
+        pid && comm
+    }
+
+    /// Whether an owner is asked for.
+    #[must_use]
+    pub fn wants_owner(&self) -> bool {
+        self.pid.is_some() || self.comm.is_some()
+    }
+}
+
+/// An IPv4 address in mapped form, as all addresses are on the wire to user space.
+fn mapped(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+/// An IPv4 network holds IPv4-mapped addresses, too.
+fn same_family(network: IpNet, address: IpAddr) -> IpAddr {
+    match network {
+        IpNet::V4(_) => address.to_canonical(),
+        IpNet::V6(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::transmute;
+
+    use super::Selection;
+
+    fn remote(network: &str) -> Selection {
+        Selection {
+            remote: Some(network.parse().expect("a network")),
+            ..Selection::default()
+        }
+    }
+
+    fn both_agree(network: &str, address: &str, expected: bool) {
+        let selection = remote(network);
+        let end = format!("[{address}]:80").parse().or_else(|_| format!("{address}:80").parse());
+        let end: std::net::SocketAddr = end.expect("an address");
+        assert_eq!(selection.matches_ends(end, end, 1), expected, "{network} {address}");
+
+        // What the kernel side computes.
+        let filter = selection.for_kernel();
+        let words: [u32; 4] = transmute!(super::mapped(end.ip()));
+        let admitted = (0..4).all(|i| words[i] & filter.remote_mask[i] == filter.remote[i]);
+        assert_eq!(admitted, expected, "kernel: {network} {address}");
+    }
+
+    #[test]
+    fn networks_hold_their_addresses_here_and_in_the_kernel() {
+        both_agree("10.0.0.0/8", "10.1.2.3", true);
+        both_agree("10.0.0.0/8", "11.1.2.3", false);
+        both_agree("127.0.0.1/32", "127.0.0.1", true);
+        both_agree("0.0.0.0/0", "8.8.8.8", true);
+        both_agree("0.0.0.0/0", "2001:db8::1", false);
+        both_agree("2001:db8::/32", "2001:db8::1", true);
+        both_agree("2001:db8::/32", "2001:db9::1", false);
+        both_agree("10.1.2.9/8", "10.200.2.3", true);
+    }
+
+    // tetragon#4623: IPv4-mapped addresses must match IPv4 filters.
+    #[test]
+    fn an_ipv4_network_holds_mapped_addresses() {
+        both_agree("127.0.0.0/8", "::ffff:127.0.0.1", true);
+        both_agree("10.0.0.0/8", "::ffff:127.0.0.1", false);
+    }
+}

@@ -1,0 +1,22 @@
+//! Reads the clocks.
+
+use jiff::Timestamp;
+use nix::time::{ClockId, clock_gettime};
+
+use crate::clock::{BootTime, WallClock};
+
+/// `CLOCK_BOOTTIME` now: the clock of all records.
+#[must_use]
+pub fn boot_time() -> BootTime {
+    // The clock exists on every kernel that has a ring buffer.
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |spec| {
+        i128::from(spec.tv_sec()) * 1_000_000_000 + i128::from(spec.tv_nsec())
+    });
+    BootTime(u64::try_from(now).unwrap_or(0))
+}
+
+/// How boot time maps to wall time at this moment.
+#[must_use]
+pub fn wall_clock() -> WallClock {
+    WallClock::new(Timestamp::now(), boot_time())
+}

@@ -1,0 +1,64 @@
+//! Which process has which socket open, from /proc/PID/fd.
+
+use procfs::{
+    ProcError,
+    process::{FDTarget, Process, all_processes},
+};
+
+use crate::{
+    reconcile::{Holder, Snapshot},
+    table::connection::Comm,
+};
+
+/// Adds the holders of every socket, lowest pid first, and the number of
+/// processes that could not be read.
+pub fn gather(snapshot: &mut Snapshot) {
+    let Ok(processes) = all_processes() else {
+        snapshot.unreadable += 1;
+        return;
+    };
+    for process in processes.flatten() {
+        match sockets_of(&process) {
+            Ok(found) if found.is_empty() => {}
+            Ok(found) => {
+                // A process that ends meanwhile holds nothing any more.
+                let Some(comm) = comm(&process) else {
+                    continue;
+                };
+                let pid = process.pid().unsigned_abs();
+                for (inode, fd) in found {
+                    let holder = Holder { pid, fd, comm };
+                    snapshot.holders.entry(inode).or_default().push(holder);
+                }
+            }
+            Err(ProcError::PermissionDenied(_)) => snapshot.unreadable += 1,
+            Err(_) => {}
+        }
+    }
+    for holders in snapshot.holders.values_mut() {
+        holders.sort_unstable_by_key(|holder| (holder.pid, holder.fd));
+    }
+}
+
+fn sockets_of(process: &Process) -> Result<Vec<(u32, i32)>, ProcError> {
+    Ok(process
+        .fd()?
+        .flatten()
+        .filter_map(|info| match info.target {
+            // Socket inodes are 32 bits wide: get_next_ino, fs/inode.c.
+            FDTarget::Socket(inode) => Some((u32::try_from(inode).ok()?, info.fd)),
+            _ => None,
+        })
+        .collect())
+}
+
+/// The name as bytes: a process may choose ones that are not UTF-8.
+fn comm(process: &Process) -> Option<Comm> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    process.open_relative("comm").ok()?.take(64).read_to_end(&mut bytes).ok()?;
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+    }
+    Some(Comm::from(bytes.as_slice()))
+}

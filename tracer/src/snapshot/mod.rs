@@ -1,0 +1,34 @@
+//! Gathers what exists now: sockets from sock_diag, their holders from /proc.
+//! I/O only; what follows from it is decided in `reconcile`.
+
+use anyhow::Result;
+
+use crate::{clock::BootTime, reconcile::Snapshot};
+
+pub mod clocks;
+pub mod holders;
+pub mod sock_diag;
+
+pub use sock_diag::Namespaces;
+
+/// Takes a snapshot of all sockets in `namespaces` and all their holders.
+///
+/// # Errors
+/// Where the kernel does not answer on netlink.
+pub fn take(namespaces: &Namespaces) -> Result<Snapshot> {
+    let began = clocks::boot_time();
+    let mut snapshot = Snapshot {
+        began,
+        ..Snapshot::default()
+    };
+    namespaces.dump(&mut snapshot)?;
+    // After the sockets: one that changes hands meanwhile is then seen with its
+    // new holder, or with none, never with one it had before.
+    holders::gather(&mut snapshot);
+    snapshot.ended = clocks::boot_time();
+    for socket in &mut snapshot.sockets {
+        // Times in tcp_info are relative to the dump.
+        socket.sample.at = BootTime(snapshot.began.0);
+    }
+    Ok(snapshot)
+}

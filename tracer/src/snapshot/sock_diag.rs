@@ -1,0 +1,234 @@
+//! Lists TCP sockets through sock_diag (netlink), in every network namespace
+//! that has a process.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    net::SocketAddr,
+    os::unix::fs::MetadataExt,
+    thread,
+};
+
+use anyhow::{Context, Result, bail};
+use netlink_packet_core::{
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_sock_diag::{
+    SockDiagMessage,
+    constants::{AF_INET, AF_INET6, IPPROTO_TCP},
+    inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, Timer, nlas::Nla},
+};
+use netlink_sys::{Socket as Netlink, SocketAddr as NetlinkAddr, protocols::NETLINK_SOCK_DIAG};
+use nix::sched::{CloneFlags, setns};
+
+use crate::{
+    decode::{Ends, tcp_info::TcpInfo},
+    reconcile::{Figures, Snapshot, Socket},
+    table::connection::Sample,
+    tcp::State,
+};
+
+/// The kernel fills up to 32 KiB a message (`NLMSG_GOODSIZE` and what
+/// `netlink_dump` allocates for a large receive buffer).
+const MESSAGE_BYTES: usize = 64 << 10;
+
+/// A dump that a change interrupts is begun again this often.
+const DUMP_TRIES: u32 = 3;
+
+/// A netlink socket in each network namespace. A socket stays in the namespace
+/// it was opened in, so they work on after the right to enter is dropped.
+pub struct Namespaces {
+    sockets: BTreeMap<u32, Netlink>,
+    /// Namespaces that could not be entered.
+    pub unreachable: u32,
+}
+
+impl Namespaces {
+    /// Opens netlink sockets in our own namespace and, where permitted, in every
+    /// other one that has a process.
+    ///
+    /// # Errors
+    /// Where our own cannot be opened.
+    pub fn open() -> Result<Self> {
+        let own = inode_of("/proc/self/ns/net").context("cannot read /proc/self/ns/net")?;
+        let mut sockets = BTreeMap::from([(own, open()?)]);
+        let mut unreachable = BTreeMap::new();
+        for entry in fs::read_dir("/proc").context("cannot read /proc")?.flatten() {
+            let is_process = entry.file_name().to_str().is_some_and(|name| name.parse::<u32>().is_ok());
+            if !is_process {
+                continue;
+            }
+            let path = entry.path().join("ns/net");
+            let Some(inode) = inode_of(&path) else {
+                continue;
+            };
+            if sockets.contains_key(&inode) {
+                continue;
+            }
+            match open_in(&path) {
+                Ok(socket) => {
+                    unreachable.remove(&inode);
+                    sockets.insert(inode, socket);
+                }
+                Err(_) => {
+                    unreachable.insert(inode, ());
+                }
+            }
+        }
+        Ok(Self {
+            sockets,
+            unreachable: u32::try_from(unreachable.len()).unwrap_or(u32::MAX),
+        })
+    }
+
+    /// Lists all TCP sockets into `snapshot`.
+    ///
+    /// # Errors
+    /// Where the kernel does not answer.
+    pub fn dump(&self, snapshot: &mut Snapshot) -> Result<()> {
+        for (&netns, netlink) in &self.sockets {
+            for family in [AF_INET, AF_INET6] {
+                dump_family(netlink, family, netns, &mut snapshot.sockets)
+                    .context("cannot list sockets through sock_diag")?;
+            }
+            snapshot.namespaces.insert(netns);
+        }
+        Ok(())
+    }
+}
+
+fn inode_of(path: impl AsRef<std::path::Path>) -> Option<u32> {
+    u32::try_from(fs::metadata(path).ok()?.ino()).ok()
+}
+
+fn open() -> Result<Netlink> {
+    let mut socket = Netlink::new(NETLINK_SOCK_DIAG).context("cannot open a netlink socket")?;
+    socket.bind_auto().context("cannot bind a netlink socket")?;
+    socket.connect(&NetlinkAddr::new(0, 0)).context("cannot connect a netlink socket")?;
+    Ok(socket)
+}
+
+/// Opens a socket in another namespace, on a thread that ends there.
+fn open_in(namespace: &std::path::Path) -> Result<Netlink> {
+    let file = File::open(namespace)?;
+    thread::scope(|scope| {
+        let entered = scope.spawn(|| {
+            setns(&file, CloneFlags::CLONE_NEWNET)?;
+            open()
+        });
+        match entered.join() {
+            Ok(opened) => opened,
+            Err(_) => bail!("the thread that entered the namespace ended early"),
+        }
+    })
+}
+
+fn dump_family(netlink: &Netlink, family: u8, netns: u32, into: &mut Vec<Socket>) -> Result<()> {
+    let start = into.len();
+    for _ in 0..DUMP_TRIES {
+        into.truncate(start);
+        if try_dump(netlink, family, netns, into)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// One dump. False where the kernel says that it was interrupted by a change.
+fn try_dump(netlink: &Netlink, family: u8, netns: u32, into: &mut Vec<Socket>) -> Result<bool> {
+    send_request(netlink, family)?;
+    let mut buffer = vec![0; MESSAGE_BYTES];
+    let mut is_whole = true;
+    loop {
+        let size = netlink.recv(&mut buffer.as_mut_slice(), 0)?;
+        let mut rest = &buffer[..size];
+        while !rest.is_empty() {
+            let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)
+                .context("the kernel's answer cannot be read")?;
+            /// `NLM_F_DUMP_INTR`, include/uapi/linux/netlink.h
+            const INTERRUPTED: u16 = 0x10;
+            is_whole &= message.header.flags & INTERRUPTED == 0;
+            match message.payload {
+                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
+                    into.extend(socket(&response, netns));
+                }
+                NetlinkPayload::Done(_) => return Ok(is_whole),
+                NetlinkPayload::Error(error) => bail!("{}", error.to_io()),
+                _ => {}
+            }
+            // Messages are padded to four bytes; the last may lack its padding.
+            let length = usize::try_from(message.header.length)?.next_multiple_of(4);
+            if length == 0 {
+                bail!("the kernel's answer has an empty message");
+            }
+            rest = rest.get(length..).unwrap_or_default();
+        }
+    }
+}
+
+fn send_request(netlink: &Netlink, family: u8) -> Result<()> {
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    let request = InetRequest {
+        family,
+        protocol: IPPROTO_TCP,
+        extensions: ExtensionFlags::INFO,
+        states: StateFlags::all(),
+        socket_id: if family == AF_INET {
+            SocketId::new_v4()
+        } else {
+            SocketId::new_v6()
+        },
+    };
+    let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    netlink.send(&bytes, 0)?;
+    Ok(())
+}
+
+fn socket(response: &InetResponse, netns: u32) -> Option<Socket> {
+    let header = &response.header;
+    let id = &header.socket_id;
+    let info = response.nlas.iter().find_map(|nla| match nla {
+        Nla::TcpInfo(bytes) => Some(TcpInfo::parse(bytes)),
+        _ => None,
+    });
+    let state = State::from_kernel(header.state.into())?;
+    // A SYN_SENT socket's segment in flight is its SYN.
+    let backoff = match header.timer {
+        Some(Timer::Retransmit(_, times)) => u32::from(times),
+        _ => info.map_or(0, |info| info.retransmits.into()),
+    };
+    let info = info.unwrap_or_default();
+    Some(Socket {
+        cookie: u64::from_ne_bytes(id.cookie),
+        ends: Ends {
+            local: SocketAddr::new(id.source_address, id.source_port),
+            remote: SocketAddr::new(id.destination_address, id.destination_port),
+            netns,
+        },
+        state,
+        is_mini: state.is_mini_socket() || header.timer == Some(Timer::TimeWait),
+        uid: header.uid,
+        sample: Sample {
+            inode: header.inode,
+            recv_q: header.recv_queue,
+            send_q: header.send_queue,
+            data_sent_ms: (info.data_segs_out > 0).then_some(info.last_data_sent.into()),
+            data_received_ms: (info.data_segs_in > 0).then_some(info.last_data_recv.into()),
+            ack_received_ms: (info.last_ack_recv > 0).then_some(info.last_ack_recv.into()),
+            backoff,
+            data_segments_out: info.data_segs_out,
+            data_segments_in: info.data_segs_in,
+            ..Sample::default()
+        },
+        figures: Figures {
+            tx_bytes: info.bytes_sent.saturating_sub(info.bytes_retrans),
+            rx_bytes: info.bytes_received,
+            retransmits: info.total_retrans,
+            srtt_us: info.rtt,
+        },
+    })
+}

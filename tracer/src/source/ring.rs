@@ -1,0 +1,57 @@
+//! The live source: records from the kernel's ring buffer.
+
+use std::{io, time::Duration};
+
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    time::timeout,
+};
+
+use crate::load::Ring;
+
+/// How long records may wait when the kernel does not wake us: it does so only
+/// when the ring fills, because a wake-up per record costs more than the record.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Records handed on at once before other work gets a turn.
+const BATCH: usize = 16_384;
+
+/// The ring as a source of records.
+pub struct RingSource(AsyncFd<Ring>);
+
+impl RingSource {
+    /// Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// Where the ring cannot be polled.
+    pub fn new(ring: Ring) -> io::Result<Self> {
+        // SAFETY: the ring owns its fd and lends out the same one until it is
+        // dropped, and `AsyncFd` deregisters before it drops the ring.
+        #[allow(unsafe_code, reason = "tokio offers no safe form for a foreign fd")]
+        let registered = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
+        Ok(Self(registered?))
+    }
+
+    /// Waits until the kernel calls, or for one tick.
+    ///
+    /// # Errors
+    /// Where the ring cannot be polled.
+    pub async fn wait(&mut self) -> io::Result<()> {
+        if let Ok(ready) = timeout(TICK, self.0.readable_mut()).await {
+            ready?.clear_ready();
+        }
+        Ok(())
+    }
+
+    /// Hands on the records that wait, a batch at most. Returns whether more wait.
+    pub fn drain(&mut self, mut each: impl FnMut(&[u8])) -> bool {
+        let ring = self.0.get_mut();
+        for _ in 0..BATCH {
+            match ring.next() {
+                Some(record) => each(&record),
+                None => return false,
+            }
+        }
+        true
+    }
+}

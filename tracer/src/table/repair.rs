@@ -1,0 +1,165 @@
+//! What a snapshot may change in the table. Pure; decided in `reconcile`.
+
+use rustc_hash::FxHashSet;
+
+use super::{Entry, Origin, Table, end};
+use crate::{
+    clock::BootTime,
+    decode::Ends,
+    table::connection::{ConnId, Connection, Owner, Sample},
+    tcp::{Known, Role, State},
+};
+
+impl Table {
+    /// A snapshot is about to be taken: remember which sockets are freed from
+    /// here on, so that they are not taken for missed ones.
+    pub fn begin_snapshot(&mut self) {
+        self.freed = Some(FxHashSet::default());
+    }
+
+    /// The snapshot is worked in.
+    pub fn end_snapshot(&mut self) {
+        self.freed = None;
+        self.warming_up = false;
+    }
+
+    /// Whether a socket was freed since the snapshot began.
+    #[must_use]
+    pub fn was_freed(&self, sock: u64) -> bool {
+        self.freed.as_ref().is_some_and(|freed| freed.contains(&sock))
+    }
+
+    /// Whether this is the first snapshot: what it shows was there before.
+    #[must_use]
+    pub fn is_warming_up(&self) -> bool {
+        self.warming_up
+    }
+
+    /// The connection called `sock`.
+    #[must_use]
+    pub fn get(&self, sock: u64) -> Option<&Connection> {
+        self.entries.get(&sock).map(|entry| &entry.connection)
+    }
+
+    /// The name under which a socket with these ends is in the table.
+    #[must_use]
+    pub fn find(&self, ends: Ends) -> Option<u64> {
+        self.connections()
+            .find(|connection| has_ends(connection, ends))
+            .map(|connection| connection.id.sock)
+    }
+
+    /// Whether sockets are named by address.
+    #[must_use]
+    pub fn is_by_address(&self) -> bool {
+        self.by_address
+    }
+
+    /// Adds a socket that only the snapshot shows.
+    pub fn adopt(&mut self, sock: u64, ends: Ends, role: Role, state: State, owner: Option<Owner>) {
+        let id = ConnId { sock, generation: 0 };
+        let mut connection = Connection::new(id, ends, role, state);
+        connection.owner = owner;
+        let origin = if self.warming_up {
+            connection.known = Known::Inherited;
+            Origin::Inherited
+        } else {
+            connection.known = Known::Repaired;
+            self.counters.repaired += 1;
+            Origin::Opened
+        };
+        self.insert(connection, origin);
+    }
+
+    /// Corrects a state whose transition was missed.
+    pub fn correct(&mut self, sock: u64, state: State, at: BootTime) {
+        let Some(entry) = self.entries.get_mut(&sock) else {
+            return;
+        };
+        let connection = &mut entry.connection;
+        connection.state = state;
+        connection.state_at = Some(at);
+        connection.pass_through(at, state);
+        connection.known = Known::Repaired;
+        self.counters.repaired += 1;
+    }
+
+    /// Notes what the snapshot measured.
+    pub fn measure(&mut self, sock: u64, sample: Sample, figures: Figures) {
+        let Some(entry) = self.entries.get_mut(&sock) else {
+            return;
+        };
+        let connection = &mut entry.connection;
+        connection.sample = Some(sample);
+        connection.tx_bytes = figures.tx_bytes;
+        connection.rx_bytes = figures.rx_bytes;
+        connection.retransmits = figures.retransmits;
+        connection.srtt_us = figures.srtt_us;
+        note_holding(entry, sample);
+    }
+
+    /// Makes `owner` the holder of a connection.
+    pub fn hand_over(&mut self, sock: u64, owner: Owner) {
+        self.own(sock, owner);
+    }
+
+    /// Ends a connection whose end was missed.
+    pub fn vanish(&mut self, sock: u64, at: BootTime) {
+        if let Some(mut entry) = self.entries.remove(&sock) {
+            entry.connection.known = Known::Repaired;
+            entry.connection.free(at);
+            self.counters.repaired += 1;
+            end(&mut entry, &mut self.counters, &mut self.sites);
+        }
+    }
+
+    /// Named by address: gives a socket that a snapshot brought in, under its
+    /// cookie, the name that its records use.
+    pub(super) fn rename(&mut self, sock: u64, ends: Ends) -> bool {
+        let Some(old) = self.find(ends) else {
+            return false;
+        };
+        let Some(mut entry) = self.entries.remove(&old) else {
+            return false;
+        };
+        entry.connection.id.sock = sock;
+        self.entries.insert(sock, entry);
+        true
+    }
+}
+
+/// The kernel's own figures, from the snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Payload bytes sent once.
+    pub tx_bytes: u64,
+    /// Payload bytes received, plus one for the peer's FIN.
+    pub rx_bytes: u64,
+    /// Segments retransmitted.
+    pub retransmits: u32,
+    /// Smoothed round-trip time in microseconds.
+    pub srtt_us: u32,
+}
+
+/// Whether a program holds the socket is certain from its inode: 0 once the
+/// last holder has closed. What was concluded from transitions gives way.
+fn note_holding(entry: &mut Entry, sample: Sample) {
+    let connection = &mut entry.connection;
+    let closing = matches!(
+        connection.state,
+        State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck
+    );
+    if sample.inode != 0 && connection.app_closed_at.is_some() && closing {
+        // A half close that no hook told from a close (io_uring).
+        connection.app_closed_at = None;
+        connection.half_closed = true;
+    } else if sample.inode == 0 && connection.app_closed_at.is_none() && closing {
+        connection.app_closed_at = Some(sample.at);
+    }
+}
+
+fn has_ends(connection: &Connection, ends: Ends) -> bool {
+    connection.local == ends.local
+        && connection.remote == ends.remote
+        && connection.netns == ends.netns
+}

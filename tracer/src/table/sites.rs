@@ -1,0 +1,210 @@
+//! The books: what each site opened and ended. Pure.
+
+use rustc_hash::FxHashMap;
+
+use super::{Entry, Origin};
+use crate::{
+    clock::BootTime,
+    table::{
+        connection::{Comm, Connection, Owner},
+        site::{Point, SiteKey, Tally},
+    },
+    tcp::Role,
+};
+
+/// Points kept of each site's curve; when full, every other one is dropped.
+const MAX_POINTS: usize = 64;
+
+/// Sites of exited processes that keep a tally of their own name; past this they
+/// share one.
+const MAX_EXITED: usize = 4_096;
+
+/// A site's place in the books.
+pub(super) type SiteIndex = u32;
+
+#[derive(Debug, Default)]
+pub(super) struct Sites {
+    keys: FxHashMap<SiteKey, SiteIndex>,
+    books: Vec<Option<(SiteKey, Tally)>>,
+    free: Vec<SiteIndex>,
+    by_pid: FxHashMap<u32, Vec<SiteIndex>>,
+    exited: FxHashMap<SiteKey, Tally>,
+}
+
+impl Sites {
+    pub(super) fn enter(&mut self, connection: &Connection, owner: &Owner, origin: Origin) -> SiteIndex {
+        let key = SiteKey::of(connection, owner.pid, owner.comm);
+        let index = match self.keys.get(&key) {
+            Some(&index) => index,
+            None => self.add(key),
+        };
+        if let Some(tally) = self.tally(index) {
+            match origin {
+                Origin::Opened => tally.opened += 1,
+                Origin::Inherited => tally.inherited += 1,
+            }
+        }
+        index
+    }
+
+    fn add(&mut self, key: SiteKey) -> SiteIndex {
+        let tally = Tally {
+            processes: 1,
+            ..Tally::default()
+        };
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => {
+                self.books.push(None);
+                // MAX_CONNECTIONS bounds this far below 2^32.
+                SiteIndex::try_from(self.books.len() - 1).unwrap_or(SiteIndex::MAX)
+            }
+        };
+        if let Some(slot) = self.books.get_mut(index as usize) {
+            *slot = Some((key, tally));
+        }
+        self.keys.insert(key, index);
+        self.by_pid.entry(key.pid).or_default().push(index);
+        index
+    }
+
+    fn tally(&mut self, index: SiteIndex) -> Option<&mut Tally> {
+        self.books.get_mut(index as usize)?.as_mut().map(|(_, tally)| tally)
+    }
+
+    pub(super) fn failed(&mut self, site: Option<SiteIndex>) {
+        if let Some(tally) = site.and_then(|index| self.tally(index)) {
+            tally.connect_failures += 1;
+        }
+    }
+
+    pub(super) fn leave(&mut self, site: Option<SiteIndex>, connection: &Connection) {
+        let Some(tally) = site.and_then(|index| self.tally(index)) else {
+            return;
+        };
+        tally.closed += 1;
+        if connection.linger.is_some() {
+            tally.time_waits += 1;
+        }
+        if let (Some(opened), Some(closed)) = (connection.opened_at, connection.closed_at) {
+            tally.lifetimes += 1;
+            tally.lifetime_ms += closed.ms_since(opened);
+        }
+    }
+
+    /// Folds the sites of a process that has ended and left no connection into
+    /// one per name, so that a loop of short-lived processes is one site.
+    pub(super) fn process_exited(&mut self, pid: u32) {
+        let Some(indices) = self.by_pid.remove(&pid) else {
+            return;
+        };
+        let mut kept = Vec::new();
+        for index in indices {
+            let Some(slot) = self.books.get_mut(index as usize) else {
+                continue;
+            };
+            match slot.take() {
+                Some((key, tally)) if tally.live() == 0 => {
+                    self.keys.remove(&key);
+                    self.free.push(index);
+                    self.fold(key, &tally);
+                }
+                held => {
+                    *slot = held;
+                    kept.push(index);
+                }
+            }
+        }
+        if !kept.is_empty() {
+            self.by_pid.insert(pid, kept);
+        }
+    }
+
+    fn fold(&mut self, key: SiteKey, tally: &Tally) {
+        let mut key = SiteKey { pid: 0, ..key };
+        if self.exited.len() >= MAX_EXITED && !self.exited.contains_key(&key) {
+            key.comm = Comm::from(b"(others)".as_slice());
+            key.end = ([0, 0, 0, 0], 0).into();
+        }
+        let sum = self.exited.entry(key).or_default();
+        sum.inherited += tally.inherited;
+        sum.opened += tally.opened;
+        sum.closed += tally.closed;
+        sum.time_waits += tally.time_waits;
+        sum.lifetime_ms += tally.lifetime_ms;
+        sum.lifetimes += tally.lifetimes;
+        sum.connect_failures += tally.connect_failures;
+        sum.processes += tally.processes;
+    }
+
+    pub(super) fn checkpoint(&mut self, at: BootTime) {
+        let current = self.books.iter_mut().flatten().map(|(_, tally)| tally);
+        for tally in current.chain(self.exited.values_mut()) {
+            if tally.curve.len() >= MAX_POINTS {
+                let mut keep = false;
+                tally.curve.retain(|_| {
+                    keep = !keep;
+                    keep
+                });
+            }
+            let point = Point {
+                at,
+                opened: tally.inherited + tally.opened,
+                live: tally.live(),
+            };
+            tally.curve.push(point);
+        }
+    }
+
+    pub(super) fn group<'a>(
+        &self,
+        entries: impl Iterator<Item = &'a Entry> + Clone,
+    ) -> Vec<(SiteKey, Tally, Vec<&'a Connection>)> {
+        let listeners: FxHashMap<(u32, u16), Owner> = entries
+            .clone()
+            .map(|entry| &entry.connection)
+            .filter(|connection| connection.role == Role::Listener)
+            .filter_map(|listener| Some(((listener.netns, listener.local.port()), listener.owner?)))
+            .collect();
+
+        let mut live: FxHashMap<SiteKey, Vec<&Connection>> = FxHashMap::default();
+        for entry in entries {
+            let connection = &entry.connection;
+            let leaves_nothing = entry.ended || connection.state.is_mini_socket();
+            if leaves_nothing || connection.role == Role::Listener {
+                continue;
+            }
+            let own = entry.site.and_then(|index| self.books.get(index as usize)?.as_ref());
+            let key = match own {
+                Some((key, _)) => *key,
+                None => {
+                    let end = (connection.netns, connection.local.port());
+                    let holder = listeners.get(&end).filter(|_| connection.role == Role::Server);
+                    let (pid, comm) = holder.map_or((0, Comm::default()), |o| (o.pid, o.comm));
+                    SiteKey::of(connection, pid, comm)
+                }
+            };
+            live.entry(key).or_default().push(connection);
+        }
+
+        let known = self.books.iter().flatten().map(|(key, tally)| (*key, tally.clone()));
+        let exited = self.exited.iter().map(|(key, tally)| (*key, tally.clone()));
+        let mut all: Vec<_> = known
+            .chain(exited)
+            .map(|(key, tally)| (key, tally, live.remove(&key).unwrap_or_default()))
+            .collect();
+        // What is left was never accepted by anyone.
+        all.extend(live.into_iter().map(|(key, waiting)| {
+            let tally = Tally {
+                opened: waiting.len() as u64,
+                processes: 1,
+                ..Tally::default()
+            };
+            (key, tally, waiting)
+        }));
+        for (.., connections) in &mut all {
+            connections.sort_by_key(|connection| (connection.opened_at, connection.id));
+        }
+        all
+    }
+}
