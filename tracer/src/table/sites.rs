@@ -1,6 +1,6 @@
 //! The books: what each site opened and ended. Pure.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Entry, Origin};
 use crate::{
@@ -28,6 +28,9 @@ pub(super) struct Sites {
     books: Vec<Option<(SiteKey, Tally)>>,
     free: Vec<SiteIndex>,
     by_pid: FxHashMap<u32, Vec<SiteIndex>>,
+    /// Processes that have ended while the kernel was still closing theirs.
+    ending: FxHashSet<u32>,
+    /// The sites of ended processes, by name.
     exited: FxHashMap<SiteKey, Tally>,
 }
 
@@ -64,6 +67,8 @@ impl Sites {
             *slot = Some((key, tally));
         }
         self.keys.insert(key, index);
+        // The pid is in use again.
+        self.ending.remove(&key.pid);
         self.by_pid.entry(key.pid).or_default().push(index);
         index
     }
@@ -90,6 +95,12 @@ impl Sites {
             tally.lifetimes += 1;
             tally.lifetime_ms += closed.ms_since(opened);
         }
+        let pid = site.and_then(|index| Some(self.books.get(index as usize)?.as_ref()?.0.pid));
+        if let Some(pid) = pid
+            && self.ending.contains(&pid)
+        {
+            self.process_exited(pid);
+        }
     }
 
     /// Folds the sites of a process that has ended and left no connection into
@@ -115,8 +126,11 @@ impl Sites {
                 }
             }
         }
-        if !kept.is_empty() {
+        if kept.is_empty() {
+            self.ending.remove(&pid);
+        } else {
             self.by_pid.insert(pid, kept);
+            self.ending.insert(pid);
         }
     }
 
