@@ -18,6 +18,7 @@ use crate::{
     tcp::named,
 };
 
+mod abandoned;
 pub mod rules;
 mod signs;
 mod text;

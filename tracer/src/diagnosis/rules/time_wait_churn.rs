@@ -34,7 +34,6 @@ pub const SEVERE_PERCENT: u64 = 50;
 /// watch, so that a burst that has ended does not count, times 60 s.
 fn projected(case: &Case<'_>) -> u64 {
     let tally = case.tally;
-    // Nanoscopic intervals at a full counter stay far below u128's end.
     let keep_up =
         |count: u64, ms: u64| u128::from(count) * u128::from(TIME_WAIT_MS) / u128::from(ms.max(1));
     let average = keep_up(tally.time_waits, case.watched_ms());
@@ -42,7 +41,11 @@ fn projected(case: &Case<'_>) -> u64 {
         let slower = halves.iter().map(|half| keep_up(half.closed, half.ms()));
         // Of the ended connections only some were closed by us first.
         let ended = u128::from(tally.closed.max(1));
-        slower.min().unwrap_or(0) * u128::from(tally.time_waits) / ended
+        slower
+            .min()
+            .unwrap_or(0)
+            .saturating_mul(u128::from(tally.time_waits))
+            / ended
     });
     u64::try_from(steady.min(average)).unwrap_or(u64::MAX)
 }
