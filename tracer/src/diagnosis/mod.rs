@@ -21,6 +21,8 @@ use crate::{
 mod abandoned;
 pub mod rules;
 mod signs;
+#[cfg(test)]
+mod testing;
 mod text;
 mod trend;
 
@@ -193,3 +195,6 @@ pub fn rank(verdict: &Verdict, live: usize) -> impl Ord + use<> {
         Reverse(live),
     )
 }
+
+#[cfg(test)]
+mod tests;
