@@ -4,7 +4,7 @@
 //! A verdict needs evidence. Crying wolf is the worst failure: an idle pooled
 //! connection, a long-lived one and an exit that closes all are not leaks.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{cmp::Reverse, collections::HashMap, net::SocketAddr};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -18,7 +18,13 @@ use crate::{
     tcp::named,
 };
 
+mod abandoned;
 pub mod rules;
+mod signs;
+#[cfg(test)]
+mod testing;
+mod text;
+mod trend;
 
 named! {
     /// What kind of trouble a verdict speaks of, worst first.
@@ -114,15 +120,25 @@ pub struct Backlog {
     pub limit: u32,
 }
 
+impl Backlog {
+    /// Whether the kernel turns newcomers away: it admits one more than the
+    /// limit (`sk_acceptq_is_full`).
+    #[must_use]
+    pub const fn is_full(self) -> bool {
+        self.waiting > self.limit
+    }
+}
+
 /// Facts of the host that rules compare with.
 #[derive(Clone, Debug, Default)]
 pub struct Host {
     /// Size of `net.ipv4.ip_local_port_range`: local ports for connections to
     /// one destination.
     pub ephemeral_ports: u32,
-    /// Sockets in TIME_WAIT now by destination.
+    /// Sockets in TIME_WAIT now by destination, of all programs.
     pub time_wait: HashMap<SocketAddr, u32>,
-    /// Listening sockets by namespace and local port.
+    /// Listening sockets by namespace and local port; summed where several
+    /// share one (SO_REUSEPORT).
     pub backlogs: HashMap<(u32, u16), Backlog>,
 }
 
@@ -158,3 +174,27 @@ impl Case<'_> {
         (self.watched_ms() / 4).clamp(2_000, 15_000)
     }
 }
+
+/// What the first rule that answers says of a site.
+#[must_use]
+pub fn judge(case: &Case<'_>) -> Verdict {
+    rules::RULES
+        .iter()
+        .find_map(|rule| rule(case))
+        .unwrap_or_else(|| rules::healthy::verdict(case))
+}
+
+/// Sorts verdicts worst first: by class, how sure, how many connections are
+/// affected, and how many of the site are `live`.
+#[must_use]
+pub fn rank(verdict: &Verdict, live: usize) -> impl Ord + use<> {
+    (
+        verdict.class,
+        verdict.confidence,
+        Reverse(verdict.affected),
+        Reverse(live),
+    )
+}
+
+#[cfg(test)]
+mod tests;
