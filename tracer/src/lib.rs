@@ -12,3 +12,4 @@ pub mod diagnosis;
 pub mod model;
 pub mod table;
 pub mod tcp;
+pub mod view;
