@@ -16,6 +16,8 @@ mod trace;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;
 
 pub use self::{
