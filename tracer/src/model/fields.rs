@@ -1,0 +1,188 @@
+//! The fields of a connection, once: names, titles, units and getters for JSON,
+//! CSV, table columns and sorting. Pure.
+
+use jiff::Timestamp;
+
+use crate::{
+    model::{connection::Connection, untrusted::Untrusted},
+    tcp::{State, named},
+};
+
+named! {
+    /// What a number counts.
+    Unit {
+        /// Milliseconds.
+        Milliseconds = "ms",
+        /// Microseconds.
+        Microseconds = "us",
+        /// Bytes of payload.
+        Bytes = "bytes",
+        /// TCP segments.
+        Segments = "segments",
+    }
+}
+
+/// One field's value in one connection. Values of one field are of one kind, so
+/// that the derived order sorts them; those not known come last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Value<'a> {
+    /// A number that may be negative.
+    Int(i64),
+    /// A number that may not.
+    Uint(u64),
+    /// Our own words, or an address.
+    Text(&'a str),
+    /// Words that a process chose.
+    Untrusted(&'a Untrusted),
+    /// An instant.
+    Time(Timestamp),
+    /// States entered, with times.
+    History(&'a [(State, Timestamp)]),
+    /// Not known.
+    Missing,
+}
+
+macro_rules! value_from {
+    ($($from:ty => |$value:ident| $to:expr,)+) => {
+        $(impl<'a> From<$from> for Value<'a> {
+            fn from($value: $from) -> Self {
+                $to
+            }
+        })+
+    };
+}
+
+value_from! {
+    i32 => |number| Self::Int(number.into()),
+    u32 => |number| Self::Uint(number.into()),
+    u64 => |number| Self::Uint(number),
+    &'a str => |text| Self::Text(text),
+    &'a String => |text| Self::Text(text),
+    &'a Untrusted => |text| Self::Untrusted(text),
+    Timestamp => |at| Self::Time(at),
+    State => |state| Self::Text(state.name()),
+}
+
+impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Missing, Into::into)
+    }
+}
+
+/// One field of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// Its name in JSON and CSV, and as a sort key.
+    pub name: &'static str,
+    /// Its column's title.
+    pub title: &'static str,
+    /// What it counts, if it counts.
+    pub unit: Option<Unit>,
+    /// What it says.
+    pub help: &'static str,
+    /// Its value.
+    pub get: for<'a> fn(&'a Connection) -> Value<'a>,
+}
+
+/// The field of that JSON name.
+#[must_use]
+pub fn field(name: &str) -> Option<&'static Field> {
+    FIELDS.iter().find(|field| field.name == name)
+}
+
+macro_rules! fields {
+    ($($name:ident $title:literal $($unit:ident)? : $help:literal, |$c:ident| $get:expr;)+) => {
+        &[$(Field {
+            name: stringify!($name),
+            title: $title,
+            unit: unit!($($unit)?),
+            help: $help,
+            get: |$c| $get.into(),
+        },)+]
+    };
+}
+
+macro_rules! unit {
+    () => {
+        None
+    };
+    ($unit:ident) => {
+        Some(Unit::$unit)
+    };
+}
+
+/// Every field, in the order of the JSON output.
+pub const FIELDS: &[Field] = fields! {
+    id "ID": "socket cookie and the number of its connection", |c| &c.id;
+    pid "PID": "owner's process id", |c| c.pid;
+    tid "TID": "thread that opened or accepted it", |c| c.tid;
+    comm "COMM": "owner's name", |c| c.comm.as_ref();
+    fd "FD": "file descriptor in the owner", |c| c.fd;
+    uid "UID": "effective uid of the opener", |c| c.uid;
+    netns "NETNS": "inode of the network namespace", |c| c.netns;
+    role "ROLE": "client, server or listener", |c| c.role.name();
+    local "LOCAL": "this host's end", |c| &c.local;
+    remote "REMOTE": "the other end", |c| &c.remote;
+    state "STATE": "TCP state now", |c| c.state;
+    known "KNOWN": "observed, inherited, or repaired after a loss", |c| c.known.name();
+    opened_at "OPENED": "when it was opened", |c| c.opened_at;
+    established_at "ESTABLISHED": "when the handshake was done", |c| c.established_at;
+    app_closed_at "APP-CLOSED": "when the program let go", |c| c.app_closed_at;
+    closed_at "CLOSED": "when it ended", |c| c.closed_at;
+    closed_by "CLOSED-BY": "who ended it first", |c| c.closed_by.map(crate::tcp::ClosedBy::name);
+    age_ms "AGE" Milliseconds: "from open to end, or to now", |c| c.age_ms;
+    state_ms "IN-STATE" Milliseconds: "time in the present state", |c| c.state_ms;
+    idle_ms "IDLE" Milliseconds: "since payload moved", |c| c.idle_ms;
+    tx_bytes "TX" Bytes: "payload sent", |c| c.tx_bytes;
+    rx_bytes "RX" Bytes: "payload received", |c| c.rx_bytes;
+    // Bytes, but connections for a listener: without a unit, as `ss` shows them.
+    recv_q "RECV-Q": "not read by the owner, in bytes; a listener's unaccepted connections", |c| c.recv_q;
+    send_q "SEND-Q": "not acknowledged by the peer, in bytes; a listener's backlog", |c| c.send_q;
+    retransmits "RETRANS" Segments: "segments sent again", |c| c.retransmits;
+    srtt_us "SRTT" Microseconds: "smoothed round-trip time", |c| c.srtt_us;
+    history "HISTORY": "states entered since it is traced", |c| Value::History(&c.history);
+    error "ERROR": "errno it died of", |c| c.error;
+    connect_errno "CONNECT-ERRNO": "errno of connect(2), 0 for success", |c| c.connect_errno;
+    connect_us "CONNECT" Microseconds: "time spent in connect(2)", |c| c.connect_us;
+    lingers "LINGERS": "state that the kernel keeps after the close", |c| c.lingers;
+};
+
+#[cfg(test)]
+mod tests {
+    use super::{FIELDS, Value, field};
+
+    #[test]
+    fn names_and_order_are_the_contract() {
+        let names: Vec<_> = FIELDS.iter().map(|field| field.name).collect();
+        assert_eq!(
+            names.join(" "),
+            "id pid tid comm fd uid netns role local remote state known opened_at established_at \
+             app_closed_at closed_at closed_by age_ms state_ms idle_ms tx_bytes rx_bytes recv_q \
+             send_q retransmits srtt_us history error connect_errno connect_us lingers"
+        );
+    }
+
+    #[test]
+    fn units_agree_with_names() {
+        for field in FIELDS {
+            for (end, unit) in [("_ms", "ms"), ("_us", "us"), ("_bytes", "bytes")] {
+                if field.name.ends_with(end) {
+                    assert_eq!(
+                        field.unit.map(super::Unit::name),
+                        Some(unit),
+                        "{}",
+                        field.name
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_field_is_found_by_name_and_the_unknown_sorts_last() {
+        assert_eq!(field("recv_q").map(|field| field.title), Some("RECV-Q"));
+        assert!(field("nonsense").is_none());
+        assert!(Value::Uint(u64::MAX) < Value::Missing);
+        assert!(Value::Uint(9) < Value::Uint(10));
+    }
+}

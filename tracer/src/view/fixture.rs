@@ -1,0 +1,340 @@
+//! One report of each kind, the same in every test; `name` stands wherever a
+//! process may choose the text.
+
+use jiff::{Timestamp, ToSpan};
+
+use crate::{
+    diagnosis::{Class, Confidence, Evidence, Fault, Verdict},
+    model::{
+        connection::Connection,
+        event::{Event, EventName},
+        report::{Check, CodeSite, Doctor, Group, GroupOwner, Leaks, Loss, Status, Summary},
+        untrusted::Untrusted,
+    },
+    tcp::{ClosedBy, Known, Role, State},
+};
+
+pub(super) const LOSS: Loss = Loss {
+    events_lost: 120,
+    ring_full: 100,
+    hook_missed: 20,
+    repaired: 3,
+};
+
+/// Noon and so many milliseconds.
+pub(super) fn noon(ms: i64) -> Timestamp {
+    "2026-01-02T12:00:00Z"
+        .parse::<Timestamp>()
+        .expect("RFC 3339")
+        + ms.milliseconds()
+}
+
+/// A client's connection whose peer has closed.
+pub(super) fn close_wait(name: &str, fd: i32) -> Connection {
+    Connection {
+        id: format!("{fd:x}.0"),
+        pid: Some(4242),
+        tid: Some(4243),
+        comm: Some(Untrusted::from(name)),
+        fd: Some(fd),
+        uid: Some(1000),
+        netns: 4_026_531_840,
+        role: Role::Client,
+        local: format!("127.0.0.1:{}", 41_456 + fd),
+        remote: "127.0.0.1:8099".to_owned(),
+        state: State::CloseWait,
+        known: Known::Observed,
+        opened_at: Some(noon(-61_234)),
+        established_at: Some(noon(-61_232)),
+        app_closed_at: None,
+        closed_at: None,
+        closed_by: Some(ClosedBy::Peer),
+        error: None,
+        age_ms: Some(61_234),
+        state_ms: Some(60_950),
+        idle_ms: Some(60_960),
+        tx_bytes: 78,
+        rx_bytes: 1_612,
+        recv_q: Some(1),
+        send_q: Some(0),
+        retransmits: 0,
+        srtt_us: 1_520,
+        connect_errno: Some(0),
+        connect_us: Some(2_000),
+        lingers: None,
+        history: vec![
+            (State::SynSent, noon(-61_234)),
+            (State::Established, noon(-61_232)),
+            (State::CloseWait, noon(-60_950)),
+        ],
+    }
+}
+
+/// A server's, over IPv6 and with all unknown that may be.
+fn inherited() -> Connection {
+    Connection {
+        pid: None,
+        tid: None,
+        comm: None,
+        fd: None,
+        uid: None,
+        role: Role::Server,
+        local: "[2001:db8:85a3:1234:5678:8a2e:370:7334]:443".to_owned(),
+        remote: "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535".to_owned(),
+        state: State::Established,
+        known: Known::Inherited,
+        opened_at: None,
+        established_at: None,
+        closed_by: None,
+        age_ms: None,
+        state_ms: None,
+        idle_ms: None,
+        recv_q: None,
+        send_q: None,
+        connect_errno: None,
+        connect_us: None,
+        history: Vec::new(),
+        ..close_wait("", 9)
+    }
+}
+
+fn fin_wait(name: &str) -> Connection {
+    Connection {
+        role: Role::Server,
+        local: "192.168.100.200:8080".to_owned(),
+        remote: "192.168.100.201:51234".to_owned(),
+        state: State::FinWait2,
+        lingers: Some(State::FinWait2),
+        app_closed_at: Some(noon(-5_000)),
+        ..close_wait(name, 11)
+    }
+}
+
+pub(super) fn connections(name: &str) -> Vec<Connection> {
+    vec![close_wait(name, 7), fin_wait(name), inherited()]
+}
+
+fn group(name: &str, verdict: Verdict, connections: Vec<Connection>) -> Group {
+    let text = || Some(Untrusted::from(name));
+    let live = u64::try_from(connections.len()).expect("few");
+    let state = connections
+        .first()
+        .map_or(State::Established, |first| first.state);
+    let role = connections.first().map_or(Role::Client, |first| first.role);
+    Group {
+        verdict,
+        owner: GroupOwner {
+            pid: Some(4242),
+            comm: text(),
+            exe: text(),
+            cgroup: text(),
+            container: text(),
+            processes: 1,
+        },
+        role,
+        remote: if role == Role::Client {
+            "127.0.0.1:8099"
+        } else {
+            "*"
+        }
+        .to_owned(),
+        local_port: if role == Role::Client { 0 } else { 8080 },
+        site: CodeSite {
+            id: "5f3a9c".to_owned(),
+            frames: vec![
+                Untrusted::from(name),
+                Untrusted::from("main.main main.go:12"),
+            ],
+        },
+        live,
+        opened: 40,
+        closed: 40 - live.min(40),
+        inherited: 0,
+        oldest_age_ms: connections.first().and_then(|first| first.age_ms),
+        states: [(state, live)].into(),
+        connections,
+    }
+}
+
+fn verdict(class: Class, code: &'static str, why: &str, fix: &str) -> Verdict {
+    Verdict {
+        code,
+        class,
+        confidence: Confidence::High,
+        fault: (class == Class::Leak).then_some(Fault::LocalApp),
+        why: why.to_owned(),
+        fix: fix.to_owned(),
+        evidence: vec![
+            Evidence::new("longest in CLOSE_WAIT, ms", 60_950),
+            Evidence::new("unread FINs", true),
+        ],
+        affected: 2,
+    }
+}
+
+fn healthy() -> Group {
+    let verdict = verdict(
+        Class::Healthy,
+        "healthy",
+        "Connections are closed about as fast as they are opened.",
+        "Nothing to do.",
+    );
+    Group {
+        owner: GroupOwner {
+            pid: None,
+            comm: None,
+            exe: None,
+            cgroup: None,
+            container: None,
+            processes: 1,
+        },
+        site: CodeSite::default(),
+        inherited: 1,
+        oldest_age_ms: None,
+        ..group("", verdict, vec![inherited()])
+    }
+}
+
+fn unknown() -> Group {
+    Group {
+        verdict: verdict(
+            Class::Unknown,
+            "not-enough-data",
+            "One connection.",
+            "Watch longer.",
+        ),
+        states: [].into(),
+        connections: Vec::new(),
+        live: 0,
+        ..healthy()
+    }
+}
+
+fn report(groups: Vec<Group>, summary: Summary, loss: Loss) -> Leaks {
+    Leaks {
+        host: Untrusted::from("web-1"),
+        kernel: Untrusted::from("6.18.0"),
+        plan: "tracepoint",
+        blind: vec![
+            "Which process closed a connection that another had opened, until the next \
+                     snapshot is taken."
+                .to_owned(),
+        ],
+        window: (noon(-60_000), noon(0)),
+        loss,
+        groups,
+        summary,
+    }
+}
+
+/// A leak of seven, a stuck one, a healthy and an unknown site, with a loss.
+pub(super) fn leaks(name: &str) -> Leaks {
+    let leak = verdict(
+        Class::Leak,
+        "missing-close",
+        "7 connections have been in CLOSE_WAIT for up to 1m: the peer has closed, and the program \
+         still holds the descriptors. None was closed during the watch.",
+        "Close the connection on every path out of the function named above, errors included.",
+    );
+    let stuck = verdict(
+        Class::Stuck,
+        "fin-wait-2-held",
+        "1 connection waits for a FIN that the peer does not send.",
+        "Set a timeout on the shutdown, or close the descriptor.",
+    );
+    let summary = Summary {
+        connections_seen: 57,
+        live: 9,
+        closed: 48,
+        evicted: 0,
+        leaked: 7,
+        stuck: 1,
+    };
+    let groups = vec![
+        group(name, leak, (7..14).map(|fd| close_wait(name, fd)).collect()),
+        group(name, stuck, vec![fin_wait(name)]),
+        healthy(),
+        unknown(),
+    ];
+    report(groups, summary, LOSS)
+}
+
+/// Nothing but a healthy site.
+pub(super) fn no_leak() -> Leaks {
+    let summary = Summary {
+        connections_seen: 57,
+        live: 1,
+        closed: 56,
+        ..Summary::default()
+    };
+    report(vec![healthy()], summary, Loss::default())
+}
+
+/// A site that had too little traffic.
+pub(super) fn too_early() -> Leaks {
+    let summary = Summary {
+        connections_seen: 1,
+        ..Summary::default()
+    };
+    report(vec![unknown()], summary, Loss::default())
+}
+
+/// No traffic at all.
+pub(super) fn silence() -> Leaks {
+    report(Vec::new(), Summary::default(), Loss::default())
+}
+
+/// One event of each kind.
+pub(super) fn events(name: &str) -> Vec<Event> {
+    EventName::ALL
+        .iter()
+        .zip(0..)
+        .map(|(&event, ms)| {
+            let mut connection = if ms != 1 {
+                close_wait(name, 7)
+            } else {
+                inherited()
+            };
+            if event == EventName::ConnectFailed {
+                connection.connect_errno = Some(111);
+            }
+            if event == EventName::TimeWait {
+                connection.lingers = Some(State::TimeWait);
+            }
+            Event {
+                name: event,
+                at: noon(ms),
+                connection,
+            }
+        })
+        .collect()
+}
+
+pub(super) fn doctor(found: &str) -> Doctor {
+    let check = |name, status, found: &str, fix: Option<&str>| Check {
+        name,
+        status,
+        found: found.to_owned(),
+        fix: fix.map(str::to_owned),
+    };
+    Doctor {
+        kernel: "6.18.0".to_owned(),
+        plan: Some("tracepoint"),
+        blind: vec!["The errno of a failed connect.".to_owned()],
+        checks: vec![
+            check("kernel", Status::Ok, found, None),
+            check(
+                "fentry",
+                Status::Degraded,
+                "the kernel refuses tracing programs (EPERM at load), as it does under lockdown",
+                Some("start without lockdown=confidentiality, or do without fentry"),
+            ),
+            check(
+                "btf",
+                Status::Missing,
+                "/sys/kernel/btf/vmlinux",
+                Some("pass --btf FILE"),
+            ),
+        ],
+    }
+}

@@ -1,0 +1,117 @@
+//! The JSON of `leaks`. Scripts rely on it: names may be added, never changed.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::{
+    diagnosis::Verdict,
+    model::{
+        report::{Group, Leaks, Loss, Summary},
+        untrusted::Untrusted,
+    },
+    tcp::{Role, State},
+    view::json::{Rows, raw, time},
+};
+
+#[derive(Serialize)]
+pub(super) struct Document<'a> {
+    schema: &'static str,
+    host: &'a str,
+    kernel: &'a str,
+    plan: &'static str,
+    blind: &'a [String],
+    window: Window,
+    loss: &'a Loss,
+    groups: Vec<Finding<'a>>,
+    summary: &'a Summary,
+}
+
+#[derive(Serialize)]
+struct Window {
+    from: String,
+    to: String,
+}
+
+#[derive(Serialize)]
+pub(super) struct Finding<'a> {
+    verdict: &'a Verdict,
+    owner: Owner<'a>,
+    role: Role,
+    remote: &'a str,
+    local_port: u16,
+    site: Site<'a>,
+    live: u64,
+    opened: u64,
+    closed: u64,
+    inherited: u64,
+    oldest_age_ms: Option<u64>,
+    states: &'a BTreeMap<State, u64>,
+    connections: Rows<'a>,
+}
+
+#[derive(Serialize)]
+struct Owner<'a> {
+    pid: Option<u32>,
+    comm: Option<&'a str>,
+    exe: Option<&'a str>,
+    cgroup: Option<&'a str>,
+    container: Option<&'a str>,
+    processes: u64,
+}
+
+#[derive(Serialize)]
+struct Site<'a> {
+    id: &'a str,
+    frames: Vec<&'a str>,
+}
+
+impl<'a> Document<'a> {
+    pub(super) fn new(report: &'a Leaks) -> Self {
+        Self {
+            schema: "tcpleak.leaks/1",
+            host: report.host.raw(),
+            kernel: report.kernel.raw(),
+            plan: report.plan,
+            blind: &report.blind,
+            window: Window {
+                from: time(report.window.0),
+                to: time(report.window.1),
+            },
+            loss: &report.loss,
+            groups: report.groups.iter().map(Finding::new).collect(),
+            summary: &report.summary,
+        }
+    }
+}
+
+impl<'a> Finding<'a> {
+    pub(super) fn new(group: &'a Group) -> Self {
+        let owner = &group.owner;
+        Self {
+            verdict: &group.verdict,
+            owner: Owner {
+                pid: owner.pid,
+                comm: raw(owner.comm.as_ref()),
+                exe: raw(owner.exe.as_ref()),
+                cgroup: raw(owner.cgroup.as_ref()),
+                container: raw(owner.container.as_ref()),
+                processes: owner.processes,
+            },
+            role: group.role,
+            remote: &group.remote,
+            local_port: group.local_port,
+            site: Site {
+                id: &group.site.id,
+                frames: group.site.frames.iter().map(Untrusted::raw).collect(),
+            },
+            live: group.live,
+            opened: group.opened,
+            closed: group.closed,
+            inherited: group.inherited,
+            oldest_age_ms: group.oldest_age_ms,
+            states: &group.states,
+            connections: Rows(&group.connections),
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! `leaks` for people: a block per finding, worst first, then what to do next.
+
+use std::io;
+
+use super::LeaksOptions;
+use crate::{
+    diagnosis::{Class, Evidence},
+    model::report::{Group, GroupOwner, Leaks},
+    tcp::Role,
+    view::{
+        table::{self, COMM_WIDTH, Columns},
+        text::{Colour, Page, clip, count, duration, loss_sentence},
+    },
+};
+
+/// Enough to see the pattern.
+const CONNECTIONS_SHOWN: usize = 5;
+
+/// Short container ids are what `docker ps` and `crictl ps` print.
+const CONTAINER_WIDTH: usize = 13;
+
+const INDENT: usize = 3;
+
+const COLUMNS: Columns = &[
+    ("fd", 0),
+    ("local", 3),
+    ("remote", 0),
+    ("state", 0),
+    ("age_ms", 0),
+    ("idle_ms", 1),
+    ("recv_q", 0),
+    ("send_q", 2),
+];
+
+pub(super) fn write(page: &mut Page<'_>, report: &Leaks, options: LeaksOptions) -> io::Result<()> {
+    let shown: Vec<_> = report
+        .groups
+        .iter()
+        .filter(|group| options.all || is_finding(group))
+        .collect();
+    for (number, group) in (1..).zip(&shown) {
+        block(page, number, group, options)?;
+        page.blank()?;
+    }
+    if !options.all {
+        hidden(page, &report.groups)?;
+    }
+    if options.verbose {
+        page.text(format_args!(
+            "Host {}, kernel {}, plan {}, from {:.0} to {:.0}.",
+            report.host, report.kernel, report.plan, report.window.0, report.window.1
+        ))?;
+        if !report.blind.is_empty() {
+            page.text(format_args!("The {} plan cannot see:", report.plan))?;
+        }
+        for blind in &report.blind {
+            page.labelled("- ", blind)?;
+        }
+    }
+    page.text(loss_sentence(&report.loss))?;
+    let colour = match shown.first().map(|group| group.verdict.class) {
+        Some(class) => colour_of(class),
+        None => Colour::Green,
+    };
+    page.hanging("", 0, Some(colour), closing(report))
+}
+
+fn is_finding(group: &Group) -> bool {
+    !matches!(group.verdict.class, Class::Healthy | Class::Unknown)
+}
+
+const fn colour_of(class: Class) -> Colour {
+    match class {
+        Class::Leak => Colour::Red,
+        Class::Stuck => Colour::Yellow,
+        Class::Peer | Class::Churn => Colour::Blue,
+        Class::Unknown => Colour::Grey,
+        Class::Healthy => Colour::Green,
+    }
+}
+
+fn block(
+    page: &mut Page<'_>,
+    number: usize,
+    group: &Group,
+    options: LeaksOptions,
+) -> io::Result<()> {
+    let verdict = &group.verdict;
+    let fault = verdict
+        .fault
+        .map(|fault| format!(", fault: {fault}"))
+        .unwrap_or_default();
+    page.coloured(
+        colour_of(verdict.class),
+        format_args!(
+            "{number}. {}: {} ({} confidence{fault})",
+            verdict.class.name().to_uppercase(),
+            verdict.code,
+            verdict.confidence,
+        ),
+    )?;
+    page.labelled(
+        "   owner  ",
+        format_args!("{}, {}", owner(&group.owner), end(group)),
+    )?;
+    if options.verbose {
+        whereabouts(page, &group.owner)?;
+    }
+    page.labelled("   count  ", counts(group))?;
+    let mut label = "   site   ";
+    for frame in &group.site.frames {
+        page.labelled(label, frame)?;
+        label = "          ";
+    }
+    page.labelled("   why    ", &verdict.why)?;
+    page.labelled("   fix    ", &verdict.fix)?;
+    if options.verbose {
+        for Evidence { fact, value } in &verdict.evidence {
+            page.labelled("   fact   ", format_args!("{fact}: {value}"))?;
+        }
+    }
+    let first = &group.connections[..group.connections.len().min(CONNECTIONS_SHOWN)];
+    if !first.is_empty() {
+        table::connections(page, INDENT, COLUMNS, first)?;
+    }
+    match group.connections.len() - first.len() {
+        0 => Ok(()),
+        more => page.labelled(
+            "   ",
+            format_args!("… and {more} more (--format json lists all)"),
+        ),
+    }
+}
+
+/// `comm[pid]`.
+fn owner(owner: &GroupOwner) -> String {
+    let comm = owner.comm.as_ref().map_or_else(
+        || "unknown process".to_owned(),
+        |comm| clip(&comm.to_string(), COMM_WIDTH),
+    );
+    match (owner.pid, owner.processes) {
+        (Some(pid), _) => format!("{comm}[{pid}]"),
+        (None, 2..) => format!("{comm} ({} processes, exited)", owner.processes),
+        (None, _) => comm,
+    }
+}
+
+/// What the owner is to whom.
+fn end(group: &Group) -> String {
+    match group.role {
+        Role::Client => format!("client of {}", group.remote),
+        Role::Server | Role::Listener => format!("{} on port {}", group.role, group.local_port),
+    }
+}
+
+fn whereabouts(page: &mut Page<'_>, owner: &GroupOwner) -> io::Result<()> {
+    let container = owner
+        .container
+        .as_ref()
+        .map(|id| clip(&id.to_string(), CONTAINER_WIDTH));
+    let places = [
+        ("   exe    ", owner.exe.as_ref().map(ToString::to_string)),
+        ("   cgroup ", owner.cgroup.as_ref().map(ToString::to_string)),
+        ("   in     ", container.map(|id| format!("container {id}"))),
+    ];
+    for (label, place) in places {
+        if let Some(place) = place {
+            page.labelled(label, place)?;
+        }
+    }
+    Ok(())
+}
+
+fn counts(group: &Group) -> String {
+    let mut text = format!(
+        "{} live, {} opened, {} closed",
+        group.live, group.opened, group.closed
+    );
+    if group.inherited > 0 {
+        text += &format!(", {} from before the watch", group.inherited);
+    }
+    let states: Vec<_> = group
+        .states
+        .iter()
+        .map(|(state, n)| format!("{n} {state}"))
+        .collect();
+    if !states.is_empty() {
+        text += &format!("; {}", states.join(", "));
+    }
+    match group.oldest_age_ms {
+        Some(age) => text += &format!("; oldest {}", duration(age)),
+        None if group.live > 0 => text += "; oldest from before the watch",
+        None => {}
+    }
+    text
+}
+
+/// What the default leaves out, in one line.
+fn hidden(page: &mut Page<'_>, groups: &[Group]) -> io::Result<()> {
+    let healthy = number_of(groups, Class::Healthy);
+    let early = number_of(groups, Class::Unknown);
+    let parts: Vec<_> = [
+        (healthy, count(healthy, "healthy site")),
+        (early, format!("{} too early to tell", count(early, "site"))),
+    ]
+    .into_iter()
+    .filter_map(|(n, text)| (n > 0).then_some(text))
+    .collect();
+    if parts.is_empty() {
+        return Ok(());
+    }
+    page.text(format_args!("{}: --all shows them.", parts.join(", ")))
+}
+
+fn number_of(groups: &[Group], class: Class) -> u64 {
+    groups
+        .iter()
+        .filter(|group| group.verdict.class == class)
+        .map(|_| 1)
+        .sum()
+}
+
+/// What was seen, and what to do next.
+fn closing(report: &Leaks) -> String {
+    let summary = &report.summary;
+    let span = report.window.1.duration_since(report.window.0).as_millis();
+    let watched = duration(u64::try_from(span).unwrap_or(0));
+    if summary.connections_seen == 0 {
+        return format!(
+            "No connection was seen in {watched}: watch while the service is under load, and \
+             check the filters (--pid, --port, --cgroup)."
+        );
+    }
+    let seen = format!(
+        "{} watched for {watched}",
+        count(summary.connections_seen, "connection")
+    );
+    let Some(worst) = report.groups.iter().find(|group| is_finding(group)) else {
+        return match number_of(&report.groups, Class::Unknown) {
+            0 => format!(
+                "No leak found: {seen}. A slow leak shows in a longer watch (--for 10m), or under \
+                 load."
+            ),
+            early => format!(
+                "No leak found yet: {seen}, but {} had too little traffic to tell. Watch longer \
+                 (--for 10m), or under load.",
+                count(early, "site")
+            ),
+        };
+    };
+    let found = match (summary.leaked, summary.stuck) {
+        (0, 0) => "No leak".to_owned(),
+        (0, stuck) => format!("No leak, but {} stuck", count(stuck, "connection")),
+        (leaked, 0) => format!("{} leaked", count(leaked, "connection")),
+        (leaked, stuck) => format!("{} leaked and {stuck} stuck", count(leaked, "connection")),
+    };
+    let verb = match worst.verdict.class {
+        Class::Leak | Class::Stuck => "Fix",
+        _ => "Look at",
+    };
+    format!(
+        "{found}; {seen}. {verb} first: {} in {}, {}.",
+        worst.verdict.code,
+        owner(&worst.owner),
+        end(worst)
+    )
+}

@@ -1,0 +1,52 @@
+//! From `model` to text, JSON and CSV. Pure: each view writes to what it is
+//! handed, in a width and with or without colour as it is told.
+//!
+//! Nothing that another process chose reaches a terminal as it is: tables and
+//! CSV spell control characters out, JSON escapes them.
+
+mod csv;
+mod doctor;
+mod json;
+mod leaks;
+mod ps;
+mod table;
+mod text;
+mod trace;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    doctor::doctor,
+    leaks::{LeaksOptions, leaks},
+    ps::ps,
+    text::{bytes, duration},
+    trace::Trace,
+};
+
+/// How to write a report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people: tables and sentences.
+    #[default]
+    Table,
+    /// One JSON document.
+    Json,
+    /// One JSON object a line.
+    Jsonl,
+    /// Comma-separated values with a header.
+    Csv,
+}
+
+/// What the reader's terminal can show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// Columns.
+    pub width: usize,
+    /// Whether colour codes may be written.
+    pub color: bool,
+}
