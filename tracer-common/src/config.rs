@@ -26,7 +26,9 @@ pub const FOLLOWED_PORTS: u32 = 4_096;
 /// The kernel passes what it cannot yet tell (a socket without a local port);
 /// user space applies the same filter again to what arrives.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct Filter {
     /// Network the remote address must lie in, IPv4 in mapped form: the bytes
     /// of the address in network order, taken as native words.
@@ -43,7 +45,9 @@ pub struct Filter {
 
 /// All knobs.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct Config {
     /// Which sockets.
     pub filter: Filter,

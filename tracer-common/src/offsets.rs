@@ -13,7 +13,9 @@ pub const ABSENT: u32 = u32::MAX;
 
 /// Offsets in bytes from the start of the named struct.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct Offsets {
     /// `sock.__sk_common.skc_family`, u16
     pub family: u32,

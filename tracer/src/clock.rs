@@ -30,7 +30,10 @@ impl Add<std::time::Duration> for BootTime {
     type Output = Self;
 
     fn add(self, span: std::time::Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)),
+        )
     }
 }
 

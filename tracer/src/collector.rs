@@ -208,7 +208,9 @@ impl Collector {
             let holders = snapshot.holders_of(socket);
             is_wanted
                 && (selection.pid.is_none()
-                    || holders.iter().any(|holder| Some(holder.pid) == selection.pid))
+                    || holders
+                        .iter()
+                        .any(|holder| Some(holder.pid) == selection.pid))
         });
         Ok(snapshot)
     }
@@ -234,7 +236,10 @@ impl Collector {
 
     /// Reads the loss counters. Returns whether more was lost since last time.
     fn has_lost(&mut self) -> Result<bool> {
-        let now = self.tracer.counts().context("cannot read the loss counters")?;
+        let now = self
+            .tracer
+            .counts()
+            .context("cannot read the loss counters")?;
         let before = std::mem::replace(&mut self.counts, now);
         Ok(now.ring_full > before.ring_full || now.missed > before.missed)
     }
@@ -245,9 +250,16 @@ impl Collector {
             return Ok(());
         };
         let own = |socket: &&crate::reconcile::Socket| {
-            snapshot.holders_of(socket).iter().any(|holder| holder.pid == pid)
+            snapshot
+                .holders_of(socket)
+                .iter()
+                .any(|holder| holder.pid == pid)
         };
-        let sockets = snapshot.sockets.iter().filter(own).map(|socket| socket.cookie);
+        let sockets = snapshot
+            .sockets
+            .iter()
+            .filter(own)
+            .map(|socket| socket.cookie);
         let ports = snapshot
             .sockets
             .iter()

@@ -49,8 +49,12 @@ impl Selection {
     #[must_use]
     pub fn matches_ends(&self, local: SocketAddr, remote: SocketAddr, netns: u32) -> bool {
         self.netns.is_none_or(|wanted| wanted == netns)
-            && self.port.is_none_or(|port| local.port() == port || remote.port() == port)
-            && self.remote.is_none_or(|network| network.contains(&same_family(network, remote.ip())))
+            && self
+                .port
+                .is_none_or(|port| local.port() == port || remote.port() == port)
+            && self
+                .remote
+                .is_none_or(|network| network.contains(&same_family(network, remote.ip())))
     }
 
     /// Whether this owner is wanted. An owner not known yet is not, once one is
@@ -63,7 +67,9 @@ impl Selection {
     /// As [`Selection::matches_owner`], by process id and name.
     #[must_use]
     pub fn matches_process(&self, process: Option<(u32, &[u8])>) -> bool {
-        let pid = self.pid.is_none_or(|wanted| process.is_some_and(|(pid, _)| pid == wanted));
+        let pid = self
+            .pid
+            .is_none_or(|wanted| process.is_some_and(|(pid, _)| pid == wanted));
         let comm = self
             .comm
             .as_ref()
@@ -109,9 +115,15 @@ mod tests {
 
     fn both_agree(network: &str, address: &str, expected: bool) {
         let selection = remote(network);
-        let end = format!("[{address}]:80").parse().or_else(|_| format!("{address}:80").parse());
+        let end = format!("[{address}]:80")
+            .parse()
+            .or_else(|_| format!("{address}:80").parse());
         let end: std::net::SocketAddr = end.expect("an address");
-        assert_eq!(selection.matches_ends(end, end, 1), expected, "{network} {address}");
+        assert_eq!(
+            selection.matches_ends(end, end, 1),
+            expected,
+            "{network} {address}"
+        );
 
         // What the kernel side computes.
         let filter = selection.for_kernel();

@@ -45,10 +45,19 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Outcome> {
     let mut out = sink.writer()?;
     view::doctor(&mut *out, &doctor, args.output.format, sink.style())?;
     out.flush()?;
-    Ok(if doctor.plan.is_some() { Outcome::Fine } else { Outcome::Failed })
+    Ok(if doctor.plan.is_some() {
+        Outcome::Fine
+    } else {
+        Outcome::Failed
+    })
 }
 
-fn check(name: &'static str, status: Status, found: impl Into<String>, fix: Option<String>) -> Check {
+fn check(
+    name: &'static str,
+    status: Status,
+    found: impl Into<String>,
+    fix: Option<String>,
+) -> Check {
     Check {
         name,
         status,
@@ -69,8 +78,18 @@ fn privilege(privilege: &Privilege) -> Check {
         name.trim_start_matches("CAP_")
     );
     match privilege.without {
-        None => check(name, Status::Missing, format!("cannot {}", privilege.purpose), Some(how)),
-        Some(lost) => check(name, Status::Degraded, format!("without it {lost}"), Some(how)),
+        None => check(
+            name,
+            Status::Missing,
+            format!("cannot {}", privilege.purpose),
+            Some(how),
+        ),
+        Some(lost) => check(
+            name,
+            Status::Degraded,
+            format!("without it {lost}"),
+            Some(how),
+        ),
     }
 }
 
@@ -93,7 +112,12 @@ fn lockdown() -> Option<Check> {
 fn btf(path: Option<&Path>) -> Check {
     let file = path.unwrap_or(Path::new(load::VMLINUX_BTF)).display();
     match load::Kernel::read(path) {
-        Ok(_) => check("kernel types", Status::Ok, format!("read from {file}"), None),
+        Ok(_) => check(
+            "kernel types",
+            Status::Ok,
+            format!("read from {file}"),
+            None,
+        ),
         Err(error) => check(
             "kernel types",
             Status::Missing,
@@ -139,7 +163,12 @@ fn hooks(rehearsal: &Result<load::Rehearsal>) -> Vec<Check> {
         Ok(chosen) => chosen,
         Err(error) => {
             let fix = "mend what is missing above, or choose another --plan".to_owned();
-            return vec![check("attach", Status::Missing, format!("{error:#}"), Some(fix))];
+            return vec![check(
+                "attach",
+                Status::Missing,
+                format!("{error:#}"),
+                Some(fix),
+            )];
         }
     };
     let line = |hook: Hook| {
@@ -156,12 +185,18 @@ fn hooks(rehearsal: &Result<load::Rehearsal>) -> Vec<Check> {
             .map(|refusal| refusal.error.advice().to_owned());
         let Some(served) = chosen.served.iter().find(|served| served.hook == hook) else {
             let lost = chosen.plan.needs.iter().find(|need| need.hook == hook);
-            let lost = lost.and_then(|need| need.without).unwrap_or("this hook is not served");
+            let lost = lost
+                .and_then(|need| need.without)
+                .unwrap_or("this hook is not served");
             let found = format!("{}; without it: {lost}", refused.join("; "));
             return check(title(hook), Status::Degraded, found, advice);
         };
-        let targets: Vec<String> =
-            served.way.probes.iter().map(|probe| probe.target.to_string()).collect();
+        let targets: Vec<String> = served
+            .way
+            .probes
+            .iter()
+            .map(|probe| probe.target.to_string())
+            .collect();
         let mut found = targets.join(", ");
         if refused.is_empty() {
             return check(title(hook), Status::Ok, found, None);
@@ -169,7 +204,12 @@ fn hooks(rehearsal: &Result<load::Rehearsal>) -> Vec<Check> {
         found.push_str(&format!(" (first choice refused: {})", refused.join("; ")));
         check(title(hook), Status::Degraded, found, advice)
     };
-    chosen.plan.needs.iter().map(|need| line(need.hook)).collect()
+    chosen
+        .plan
+        .needs
+        .iter()
+        .map(|need| line(need.hook))
+        .collect()
 }
 
 fn title(hook: Hook) -> &'static str {
@@ -207,7 +247,12 @@ fn sockets() -> Vec<Check> {
             checks.push(check("sock_diag", Status::Ok, found, None));
             let holders = "socket holders";
             checks.push(if snapshot.unreadable == 0 {
-                check(holders, Status::Ok, "the fds of every process are readable", None)
+                check(
+                    holders,
+                    Status::Ok,
+                    "the fds of every process are readable",
+                    None,
+                )
             } else {
                 let found = format!(
                     "the fds of {} processes are not readable: their sockets have no owner",

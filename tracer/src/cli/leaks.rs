@@ -43,7 +43,13 @@ pub(super) fn run(args: &LeaksArgs) -> Result<Outcome> {
         all: args.all,
         verbose: args.verbose,
     };
-    view::leaks(&mut *out, &report, args.output.format, sink.style(), options)?;
+    view::leaks(
+        &mut *out,
+        &report,
+        args.output.format,
+        sink.style(),
+        options,
+    )?;
     out.flush()?;
     Ok(match args.fail_on {
         Some(FailOn::Leak) if report.summary.leaked > 0 => Outcome::Leaks,
@@ -65,7 +71,9 @@ async fn watch(
             () = interrupted => {}
         }
     };
-    collector.watch(end, args.watch / CHECKPOINTS, &mut progress).await?;
+    collector
+        .watch(end, args.watch / CHECKPOINTS, &mut progress)
+        .await?;
     progress.finish();
     let snapshot = collector.snapshot(&mut ()).await?;
     collector.table.checkpoint(snapshot.ended);
@@ -76,10 +84,13 @@ async fn watch(
         clock: &collector.clock,
     };
     let wants = |key: &SiteKey| {
-        let process = (key.pid != 0 || !key.comm.bytes().is_empty())
-            .then(|| (key.pid, key.comm.bytes()));
+        let process =
+            (key.pid != 0 || !key.comm.bytes().is_empty()).then(|| (key.pid, key.comm.bytes()));
         (!selection.wants_owner() || selection.matches_process(process))
-            && is_in_cgroup(args.selection.cgroup.as_deref(), (key.pid != 0).then_some(key.pid))
+            && is_in_cgroup(
+                args.selection.cgroup.as_deref(),
+                (key.pid != 0).then_some(key.pid),
+            )
     };
     let groups = assemble::groups(&collector.table, &host(&snapshot), moment, wants, owner_of);
     Ok(Leaks {
@@ -87,7 +98,10 @@ async fn watch(
         kernel: kernel_release(),
         plan: collector.plan(),
         blind: collector.blind(),
-        window: (collector.clock.at(collector.from), collector.clock.at(snapshot.ended)),
+        window: (
+            collector.clock.at(collector.from),
+            collector.clock.at(snapshot.ended),
+        ),
         loss: collector.loss(),
         summary: assemble::summary(&collector.table, &groups),
         groups,
@@ -115,12 +129,11 @@ fn host(snapshot: &Snapshot) -> Host {
         match socket.state {
             State::TimeWait => *time_wait.entry(socket.ends.remote).or_insert(0) += 1,
             State::Listen => {
+                // Several listeners may share a port (SO_REUSEPORT).
                 let end = (socket.ends.netns, socket.ends.local.port());
-                let backlog = Backlog {
-                    waiting: socket.sample.recv_q,
-                    limit: socket.sample.send_q,
-                };
-                backlogs.insert(end, backlog);
+                let backlog: &mut Backlog = backlogs.entry(end).or_default();
+                backlog.waiting += socket.sample.recv_q;
+                backlog.limit += socket.sample.send_q;
             }
             _ => {}
         }
@@ -137,7 +150,9 @@ const DEFAULT_EPHEMERAL_PORTS: u32 = 28_232;
 
 fn ephemeral_ports() -> u32 {
     let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    let mut ends = text.split_whitespace().filter_map(|end| end.parse::<u32>().ok());
+    let mut ends = text
+        .split_whitespace()
+        .filter_map(|end| end.parse::<u32>().ok());
     match (ends.next(), ends.next()) {
         (Some(low), Some(high)) if high >= low => high - low + 1,
         _ => DEFAULT_EPHEMERAL_PORTS,

@@ -76,12 +76,19 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
     let text = error.to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let what = lines.next().unwrap_or("wrong usage").trim_start_matches("error: ");
+    let what = lines
+        .next()
+        .unwrap_or("wrong usage")
+        .trim_start_matches("error: ");
     // clap lists missing arguments and suggestions on lines of their own.
     let more: Vec<&str> = lines
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
         .collect();
-    let more = if more.is_empty() { String::new() } else { format!(" {}", more.join(" ")) };
+    let more = if more.is_empty() {
+        String::new()
+    } else {
+        format!(" {}", more.join(" "))
+    };
     eprintln!("tcpleak: {what}{more} (see tcpleak --help)");
     ExitCode::from(USAGE)
 }

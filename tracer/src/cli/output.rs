@@ -64,14 +64,22 @@ impl Sink {
         let is_terminal = matches!(self, Self::Stdout) && io::stdout().is_terminal();
         let wants_color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Style {
-            width: if is_terminal { terminal_width() } else { PIPE_WIDTH },
+            width: if is_terminal {
+                terminal_width()
+            } else {
+                PIPE_WIDTH
+            },
             color: is_terminal && wants_color,
         }
     }
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(false).open(path)
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
 }
 
 fn terminal_width() -> usize {

@@ -37,18 +37,33 @@ pub(super) fn run(args: &PsArgs) -> Result<Outcome> {
         .filter(|connection| {
             let owner = connection.owner.as_ref();
             selection.matches_owner(owner)
-                && is_in_cgroup(args.selection.cgroup.as_deref(), owner.map(|owner| owner.pid))
+                && is_in_cgroup(
+                    args.selection.cgroup.as_deref(),
+                    owner.map(|owner| owner.pid),
+                )
         })
         .collect();
     let now = snapshot.ended;
     tracked.sort_by_cached_key(|connection| {
-        (urgency(connection.state), Reverse(connection.idle_ms(now)), connection.id)
+        (
+            urgency(connection.state),
+            Reverse(connection.idle_ms(now)),
+            connection.id,
+        )
     });
-    let rows: Vec<Connection> =
-        tracked.iter().map(|connection| Connection::new(connection, &clock, now)).collect();
+    let rows: Vec<Connection> = tracked
+        .iter()
+        .map(|connection| Connection::new(connection, &clock, now))
+        .collect();
 
     let mut out = sink.writer()?;
-    view::ps(&mut *out, &rows, &Loss::default(), args.output.format, sink.style())?;
+    view::ps(
+        &mut *out,
+        &rows,
+        &Loss::default(),
+        args.output.format,
+        sink.style(),
+    )?;
     out.flush()?;
     Ok(Outcome::Fine)
 }

@@ -91,9 +91,11 @@ struct Streamer {
 
 impl Streamer {
     fn tell(&mut self, name: EventName, at: BootTime, connection: &Tracked) -> Result<()> {
-        let wanted = self.selection.matches_ends(connection.local, connection.remote, connection.netns)
-            && self.selection.matches_owner(connection.owner.as_ref())
-            && self.is_in_cgroup(connection);
+        let wanted =
+            self.selection
+                .matches_ends(connection.local, connection.remote, connection.netns)
+                && self.selection.matches_owner(connection.owner.as_ref())
+                && self.is_in_cgroup(connection);
         if wanted {
             let event = Event {
                 name,
@@ -113,12 +115,19 @@ impl Streamer {
         let Some(pid) = connection.owner.map(|owner| owner.pid) else {
             return false;
         };
-        *self.in_cgroup.entry(pid).or_insert_with(|| is_in_cgroup(Some(wanted), Some(pid)))
+        *self
+            .in_cgroup
+            .entry(pid)
+            .or_insert_with(|| is_in_cgroup(Some(wanted), Some(pid)))
     }
 
     /// Tells what was held back of a connection, now that its owner is known or
     /// will not be.
-    fn release(&mut self, id: ConnId, owner: Option<crate::table::connection::Owner>) -> Result<()> {
+    fn release(
+        &mut self,
+        id: ConnId,
+        owner: Option<crate::table::connection::Owner>,
+    ) -> Result<()> {
         for (name, at, mut connection) in self.held.remove(&id).unwrap_or_default() {
             connection.owner = owner;
             self.tell(name, at, &connection)?;
@@ -128,10 +137,16 @@ impl Streamer {
 
     fn release_old(&mut self, now: BootTime) -> Result<()> {
         let is_old = |events: &Vec<(EventName, BootTime, Tracked)>| {
-            events.first().is_none_or(|&(_, at, _)| now.ms_since(at) >= MAX_HOLD_MS)
+            events
+                .first()
+                .is_none_or(|&(_, at, _)| now.ms_since(at) >= MAX_HOLD_MS)
         };
-        let mut old: Vec<ConnId> =
-            self.held.iter().filter(|(_, events)| is_old(events)).map(|(&id, _)| id).collect();
+        let mut old: Vec<ConnId> = self
+            .held
+            .iter()
+            .filter(|(_, events)| is_old(events))
+            .map(|(&id, _)| id)
+            .collect();
         old.sort_unstable();
         old.into_iter().try_for_each(|id| self.release(id, None))
     }

@@ -28,7 +28,9 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     text.parse::<IpNet>()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-        .map_err(|_| "not an address or network; write it like 10.0.0.0/8 or 2001:db8::1".to_owned())
+        .map_err(|_| {
+            "not an address or network; write it like 10.0.0.0/8 or 2001:db8::1".to_owned()
+        })
 }
 
 /// A name of `ip netns`, a path, or an inode number.

@@ -244,7 +244,9 @@ fn ends(addresses: &Addresses) -> Result<Ends, DecodeError> {
     let address = |bytes: [u8; 16]| {
         let v6 = Ipv6Addr::from(bytes);
         match addresses.family {
-            AF_INET => Ok(IpAddr::V4(v6.to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED))),
+            AF_INET => Ok(IpAddr::V4(
+                v6.to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED),
+            )),
             AF_INET6 => Ok(IpAddr::V6(v6)),
             family => Err(DecodeError::Family { family }),
         }

@@ -44,7 +44,14 @@ fn syn_sent(family: u16) -> StateRecord {
 #[test]
 fn a_transition_is_read_whole() {
     let event = decode(syn_sent(2).as_bytes()).expect("a valid record");
-    let Event::State { ends, old, new, task, .. } = event else {
+    let Event::State {
+        ends,
+        old,
+        new,
+        task,
+        ..
+    } = event
+    else {
         panic!("not a transition: {event:?}");
     };
     assert_eq!((old, new), (State::Close, State::SynSent));
@@ -65,13 +72,25 @@ fn an_ipv6_socket_to_an_ipv4_peer_stays_ipv6() {
 fn what_the_kernel_side_never_writes_is_an_error() {
     let mut record = syn_sent(2);
     record.new = 77;
-    assert_eq!(decode(record.as_bytes()), Err(DecodeError::State { state: 77 }));
-    assert_eq!(decode(syn_sent(1).as_bytes()), Err(DecodeError::Family { family: 1 }));
+    assert_eq!(
+        decode(record.as_bytes()),
+        Err(DecodeError::State { state: 77 })
+    );
+    assert_eq!(
+        decode(syn_sent(1).as_bytes()),
+        Err(DecodeError::Family { family: 1 })
+    );
     let unknown = ExitRecord { header: header(99) };
-    assert_eq!(decode(unknown.as_bytes()), Err(DecodeError::Kind { kind: 99 }));
+    assert_eq!(
+        decode(unknown.as_bytes()),
+        Err(DecodeError::Kind { kind: 99 })
+    );
     assert_eq!(decode(&[1, 2, 3]), Err(DecodeError::Short { len: 3 }));
-    let short = &syn_sent(2).as_bytes()[..64];
-    assert_eq!(decode(short), Err(DecodeError::Short { len: 64 }));
+    let whole = syn_sent(2);
+    assert_eq!(
+        decode(&whole.as_bytes()[..64]),
+        Err(DecodeError::Short { len: 64 })
+    );
 }
 
 proptest! {

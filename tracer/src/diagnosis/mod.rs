@@ -112,7 +112,7 @@ pub struct Verdict {
 }
 
 /// The queue of one listening socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
     /// Connections waiting to be accepted.
     pub waiting: u32,

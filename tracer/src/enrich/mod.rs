@@ -34,7 +34,10 @@ pub fn process(pid: u32) -> Process {
         .and_then(|bytes| cgroup_path(&bytes).map(<[u8]>::to_vec));
     Process {
         exe,
-        container: cgroup.as_deref().and_then(container_id).map(Untrusted::from_bytes),
+        container: cgroup
+            .as_deref()
+            .and_then(container_id)
+            .map(Untrusted::from_bytes),
         cgroup: cgroup.map(|path| Untrusted::from_bytes(&path)),
     }
 }
@@ -45,7 +48,10 @@ fn cgroup_path(bytes: &[u8]) -> Option<&[u8]> {
     let path_of = |line: &'_ [u8]| -> Option<(bool, std::ops::Range<usize>)> {
         let text_start = line.iter().position(|&b| b == b':')?;
         let second = line[text_start + 1..].iter().position(|&b| b == b':')? + text_start + 1;
-        Some((line.starts_with(b"0::"), second + 1..line.len().min(second + 1 + MAX_CGROUP)))
+        Some((
+            line.starts_with(b"0::"),
+            second + 1..line.len().min(second + 1 + MAX_CGROUP),
+        ))
     };
     let mut best: Option<&[u8]> = None;
     for line in bytes.split(|&b| b == b'\n') {
@@ -74,9 +80,18 @@ mod tests {
 
     #[test]
     fn version_2_is_preferred_unless_it_is_the_root() {
-        assert_eq!(cgroup_path(b"0::/system.slice/a.service\n"), Some(b"/system.slice/a.service".as_slice()));
-        assert_eq!(cgroup_path(b"4:memory:/docker/x\n0::/\n"), Some(b"/docker/x".as_slice()));
-        assert_eq!(cgroup_path(b"4:memory:/docker/x\n0::/y\n"), Some(b"/y".as_slice()));
+        assert_eq!(
+            cgroup_path(b"0::/system.slice/a.service\n"),
+            Some(b"/system.slice/a.service".as_slice())
+        );
+        assert_eq!(
+            cgroup_path(b"4:memory:/docker/x\n0::/\n"),
+            Some(b"/docker/x".as_slice())
+        );
+        assert_eq!(
+            cgroup_path(b"4:memory:/docker/x\n0::/y\n"),
+            Some(b"/y".as_slice())
+        );
         assert_eq!(cgroup_path(b"0::/\n"), Some(b"/".as_slice()));
         assert_eq!(cgroup_path(b"nonsense"), None);
     }
@@ -84,7 +99,10 @@ mod tests {
     #[test]
     fn container_ids_are_found_in_the_runtimes_paths() {
         let id = "a".repeat(64);
-        for path in [format!("/docker/{id}"), format!("/kubepods/pod1/cri-containerd-{id}.scope")] {
+        for path in [
+            format!("/docker/{id}"),
+            format!("/kubepods/pod1/cri-containerd-{id}.scope"),
+        ] {
             assert_eq!(container_id(path.as_bytes()), Some(id.as_bytes()));
         }
         assert_eq!(container_id(b"/user.slice/abc"), None);

@@ -129,8 +129,12 @@ impl Tracer {
                     .map_err(|(target, error)| anyhow!("{target}: {error}"))?;
             }
         }
-        chosen.refused.retain(|refusal| refusal.plan == chosen.plan.name);
-        let counts = ebpf.take_map("COUNTS").context("the eBPF object has no map COUNTS")?;
+        chosen
+            .refused
+            .retain(|refusal| refusal.plan == chosen.plan.name);
+        let counts = ebpf
+            .take_map("COUNTS")
+            .context("the eBPF object has no map COUNTS")?;
         let logger = EbpfLogger::init(&mut ebpf).ok();
         Ok(Self {
             counts: PerCpuArray::try_from(counts)?,
@@ -158,7 +162,11 @@ impl Tracer {
         Ok(Counts {
             submitted: sum(drop::SUBMITTED)?,
             ring_full: sum(drop::RING_FULL)?,
-            missed: self.ebpf.programs().filter_map(|(_, program)| missed(program)).sum(),
+            missed: self
+                .ebpf
+                .programs()
+                .filter_map(|(_, program)| missed(program))
+                .sum(),
         })
     }
 
@@ -175,7 +183,9 @@ impl Tracer {
         let map = self.ebpf.map_mut("FOLLOWED").context("no map FOLLOWED")?;
         let mut followed: HashMap<_, u64, u8> = HashMap::try_from(map)?;
         for sock in sockets {
-            followed.insert(sock, 1, 0).context("the map of followed sockets is full")?;
+            followed
+                .insert(sock, 1, 0)
+                .context("the map of followed sockets is full")?;
         }
         let map = self.ebpf.map_mut("PORTS").context("no map PORTS")?;
         let mut followed: HashMap<_, [u8; size_of::<ListenPort>()], u8> = HashMap::try_from(map)?;
@@ -265,7 +275,11 @@ fn choose(kernel: &Kernel, options: &Options, ebpf: &mut Ebpf) -> Result<Chosen<
     let chosen = plan::choose(
         options.plan,
         |way| attach_way(&mut ebpf.borrow_mut(), &kernel.btf, way),
-        || ebpf.borrow_mut().programs_mut().for_each(|(_, program)| unload(program)),
+        || {
+            ebpf.borrow_mut()
+                .programs_mut()
+                .for_each(|(_, program)| unload(program))
+        },
     );
     chosen.map_err(|refused| no_plan(options.plan, &refused))
 }
@@ -345,7 +359,9 @@ fn unload(program: &mut Program) {
 fn missed(program: &Program) -> Option<u64> {
     let fd = program.fd().ok()?.as_fd().as_raw_fd();
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-    let line = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix("recursion_misses:"))?;
     line.trim().parse().ok()
 }
 

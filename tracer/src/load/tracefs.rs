@@ -53,7 +53,15 @@ pub fn ensure() -> Tracefs {
     let none: Option<&str> = None;
     let mounted = unshare(CloneFlags::CLONE_NEWNS)
         .and_then(|()| mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none))
-        .and_then(|()| mount(Some("tracefs"), PLACES[0], Some("tracefs"), MsFlags::empty(), none));
+        .and_then(|()| {
+            mount(
+                Some("tracefs"),
+                PLACES[0],
+                Some("tracefs"),
+                MsFlags::empty(),
+                none,
+            )
+        });
     match mounted {
         Ok(()) => Tracefs::Private,
         Err(_) => Tracefs::Missing,

@@ -62,7 +62,12 @@ pub fn groups(
         .collect();
     groups.sort_by_cached_key(|group| {
         let live = usize::try_from(group.live).unwrap_or(usize::MAX);
-        (rank(&group.verdict, live), group.owner.pid, group.remote.clone(), group.local_port)
+        (
+            rank(&group.verdict, live),
+            group.owner.pid,
+            group.remote.clone(),
+            group.local_port,
+        )
     });
     groups
 }
@@ -118,7 +123,10 @@ fn group(
         opened: tally.opened,
         closed: tally.closed,
         inherited: tally.inherited,
-        oldest_age_ms: live.iter().filter_map(|connection| connection.age_ms(moment.now)).max(),
+        oldest_age_ms: live
+            .iter()
+            .filter_map(|connection| connection.age_ms(moment.now))
+            .max(),
         states,
         connections: live
             .iter()

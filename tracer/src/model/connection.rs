@@ -114,7 +114,11 @@ impl Connection {
             connect_errno: tracked.connect.map(|connect| connect.errno),
             connect_us: tracked.connect.map(|connect| connect.latency_us),
             lingers: tracked.linger.map(|linger| linger.state),
-            history: tracked.history.iter().map(|&(state, at)| (state, clock.at(at))).collect(),
+            history: tracked
+                .history
+                .iter()
+                .map(|&(state, at)| (state, clock.at(at)))
+                .collect(),
         }
     }
 }

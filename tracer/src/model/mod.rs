@@ -1,5 +1,6 @@
 //! What the views see. Pure: made from `table` and `diagnosis`, read by `view`.
 
+pub mod assemble;
 pub mod connection;
 pub mod event;
 pub mod fields;

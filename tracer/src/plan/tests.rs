@@ -2,11 +2,13 @@ use super::{Hook, PlanName, Target, Way, choose};
 
 /// Attaches every way but those with a probe that `refuse` names.
 fn attach_but(refuse: &[Target]) -> impl FnMut(&Way) -> Result<(), (Target, &'static str)> {
-    move |way| {
-        match way.probes.iter().find(|probe| refuse.contains(&probe.target)) {
-            Some(probe) => Err((probe.target, "refused")),
-            None => Ok(()),
-        }
+    move |way| match way
+        .probes
+        .iter()
+        .find(|probe| refuse.contains(&probe.target))
+    {
+        Some(probe) => Err((probe.target, "refused")),
+        None => Ok(()),
     }
 }
 
@@ -24,7 +26,10 @@ fn everything_attached_is_the_best_way_of_each_hook() {
 fn a_refused_way_falls_back_and_is_reported() {
     let btf = Target::Btf("inet_sock_set_state");
     let chosen = choose(None, attach_but(&[btf]), || ()).expect("a plan works");
-    let state = chosen.served.iter().find(|served| served.hook == Hook::State);
+    let state = chosen
+        .served
+        .iter()
+        .find(|served| served.hook == Hook::State);
     assert_eq!(
         state.expect("state is served").way.probes[0].target,
         Target::Raw("inet_sock_set_state")
@@ -38,7 +43,12 @@ fn a_refused_way_falls_back_and_is_reported() {
 fn an_optional_hook_is_done_without_and_its_loss_said() {
     let enter = Target::Event("syscalls", "sys_enter_connect");
     let chosen = choose(None, attach_but(&[enter]), || ()).expect("a plan works");
-    assert!(chosen.served.iter().all(|served| served.hook != Hook::Connect));
+    assert!(
+        chosen
+            .served
+            .iter()
+            .all(|served| served.hook != Hook::Connect)
+    );
     assert!(chosen.blind().iter().any(|line| line.contains("latency")));
 }
 

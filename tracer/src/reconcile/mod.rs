@@ -202,7 +202,10 @@ fn better_owner(known: Option<Owner>, holders: &[Holder], uid: u32) -> Option<Ow
     let Some(known) = known else {
         return Some(owner_of(first, uid));
     };
-    let mut own = holders.iter().filter(|holder| holder.pid == known.pid).peekable();
+    let mut own = holders
+        .iter()
+        .filter(|holder| holder.pid == known.pid)
+        .peekable();
     let Some(lowest) = own.peek().copied() else {
         // Passed on: the opener no longer has it.
         return Some(owner_of(first, uid));

@@ -1,0 +1,366 @@
+//! Snapshots against tables: what is adopted, corrected, ended, left alone.
+
+use std::net::SocketAddr;
+
+use super::{Holder, Snapshot, Socket, reconcile};
+use crate::{
+    clock::BootTime,
+    decode::{Circumstance, Ends, Event},
+    reconcile::Figures,
+    table::{
+        Table,
+        connection::{Comm, Owner, Sample},
+    },
+    tcp::{Known, Role, State},
+};
+
+const SECOND: u64 = 1_000_000_000;
+
+fn ends(local: u16, remote: u16) -> Ends {
+    let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    Ends {
+        local: at(local),
+        remote: at(remote),
+        netns: 1,
+    }
+}
+
+fn socket(cookie: u64, ends: Ends, state: State, inode: u32) -> Socket {
+    Socket {
+        cookie,
+        ends,
+        state,
+        is_mini: state.is_mini_socket(),
+        uid: 0,
+        sample: Sample {
+            inode,
+            ..Sample::default()
+        },
+        figures: Figures::default(),
+    }
+}
+
+fn snapshot(at: u64, sockets: Vec<Socket>, holders: &[(u32, u32, i32)]) -> Snapshot {
+    let mut snapshot = Snapshot {
+        began: BootTime(at),
+        ended: BootTime(at + SECOND),
+        sockets,
+        namespaces: [1].into_iter().collect(),
+        ..Snapshot::default()
+    };
+    for &(inode, pid, fd) in holders {
+        let comm = Comm::from(b"app".as_slice());
+        snapshot
+            .holders
+            .entry(inode)
+            .or_default()
+            .push(Holder { pid, fd, comm });
+    }
+    snapshot
+}
+
+fn open(table: &mut Table, at: u64, sock: u64, fd: i32) {
+    let task = Owner {
+        pid: 50,
+        tid: Some(51),
+        uid: 0,
+        comm: Comm::from(b"app".as_slice()),
+        fd: Some(fd),
+    };
+    for (old, new) in [
+        (State::Close, State::SynSent),
+        (State::SynSent, State::Established),
+    ] {
+        let event = Event::State {
+            at: BootTime(at),
+            sock,
+            ends: ends(4000, 80),
+            old,
+            new,
+            how: Circumstance::default(),
+            task,
+        };
+        table.apply(&event, |_, _, _| {});
+    }
+}
+
+fn gone(table: &mut Table, at: u64, sock: u64) {
+    let event = Event::Gone {
+        at: BootTime(at),
+        sock,
+        tx_bytes: 0,
+        rx_bytes: 0,
+        retransmits: 0,
+        srtt_us: 0,
+    };
+    table.apply(&event, |_, _, _| {});
+}
+
+/// A table past its first, empty snapshot.
+fn warm() -> Table {
+    let mut table = Table::new(false);
+    table.begin_snapshot();
+    reconcile(&mut table, &snapshot(0, vec![], &[]), |_| true);
+    table
+}
+
+#[test]
+fn what_was_there_before_is_inherited_with_its_owner_and_role() {
+    let mut table = Table::new(false);
+    table.begin_snapshot();
+    let sockets = vec![
+        socket(1, ends(4000, 80), State::Established, 11),
+        socket(2, ends(80, 4000), State::Established, 12),
+        socket(3, ends(80, 0), State::Listen, 13),
+        socket(4, ends(4001, 80), State::TimeWait, 0),
+    ];
+    let holders = [(11, 50, 5), (12, 60, 6), (13, 60, 3)];
+    reconcile(&mut table, &snapshot(0, sockets, &holders), |_| true);
+
+    let client = table.get(1).expect("inherited");
+    assert_eq!(
+        (client.known, client.role),
+        (Known::Inherited, Role::Client)
+    );
+    assert_eq!(
+        client.owner.map(|owner| (owner.pid, owner.fd)),
+        Some((50, Some(5)))
+    );
+    assert_eq!(table.get(2).map(|server| server.role), Some(Role::Server));
+    assert_eq!(
+        table.get(3).map(|listener| listener.role),
+        Some(Role::Listener)
+    );
+    assert!(table.get(4).is_none(), "a mini-socket has no owner to find");
+    assert_eq!(table.counters().seen, 2);
+    assert_eq!(table.counters().repaired, 0);
+}
+
+#[test]
+fn a_socket_opened_before_and_seen_by_both_is_there_once() {
+    let mut table = Table::new(false);
+    table.begin_snapshot();
+    open(&mut table, SECOND, 1, 5);
+    let sockets = vec![socket(1, ends(4000, 80), State::Established, 11)];
+    reconcile(
+        &mut table,
+        &snapshot(2 * SECOND, sockets, &[(11, 50, 5)]),
+        |_| true,
+    );
+    assert_eq!(table.counters().seen, 1);
+    assert_eq!(
+        table.get(1).map(|connection| connection.known),
+        Some(Known::Observed)
+    );
+}
+
+#[test]
+fn a_socket_freed_while_the_snapshot_was_taken_stays_gone() {
+    let mut table = warm();
+    open(&mut table, SECOND, 1, 5);
+    table.begin_snapshot();
+    gone(&mut table, 3 * SECOND, 1);
+    let sockets = vec![socket(1, ends(4000, 80), State::Established, 11)];
+    reconcile(&mut table, &snapshot(2 * SECOND, sockets, &[]), |_| true);
+    assert!(table.get(1).is_none());
+    assert_eq!(table.counters().repaired, 0);
+}
+
+#[test]
+fn a_missed_opening_is_repaired_and_counted() {
+    let mut table = warm();
+    table.begin_snapshot();
+    let sockets = vec![socket(1, ends(4000, 80), State::CloseWait, 11)];
+    reconcile(
+        &mut table,
+        &snapshot(2 * SECOND, sockets, &[(11, 50, 5)]),
+        |_| true,
+    );
+    assert_eq!(
+        table.get(1).map(|connection| connection.known),
+        Some(Known::Repaired)
+    );
+    assert_eq!(table.counters().repaired, 1);
+}
+
+#[test]
+fn a_missed_transition_is_corrected() {
+    let mut table = warm();
+    open(&mut table, SECOND, 1, 5);
+    table.begin_snapshot();
+    let sockets = vec![socket(1, ends(4000, 80), State::CloseWait, 11)];
+    reconcile(
+        &mut table,
+        &snapshot(2 * SECOND, sockets, &[(11, 50, 5)]),
+        |_| true,
+    );
+    let connection = table.get(1).expect("live");
+    assert_eq!(
+        (connection.state, connection.known),
+        (State::CloseWait, Known::Repaired)
+    );
+}
+
+#[test]
+fn a_transition_after_the_snapshot_began_is_believed() {
+    let mut table = warm();
+    table.begin_snapshot();
+    open(&mut table, 3 * SECOND, 1, 5);
+    let sockets = vec![socket(1, ends(4000, 80), State::SynSent, 11)];
+    reconcile(
+        &mut table,
+        &snapshot(2 * SECOND, sockets, &[(11, 50, 5)]),
+        |_| true,
+    );
+    let connection = table.get(1).expect("live");
+    assert_eq!(
+        (connection.state, connection.known),
+        (State::Established, Known::Observed)
+    );
+}
+
+#[test]
+fn a_missed_end_ends_the_connection() {
+    let mut table = warm();
+    open(&mut table, SECOND, 1, 5);
+    table.begin_snapshot();
+    reconcile(&mut table, &snapshot(2 * SECOND, vec![], &[]), |_| true);
+    assert_eq!(table.live(), 0);
+    assert_eq!(table.counters().repaired, 1);
+}
+
+#[test]
+fn a_namespace_that_was_not_listed_proves_nothing() {
+    let mut table = warm();
+    open(&mut table, SECOND, 1, 5);
+    table.begin_snapshot();
+    let mut elsewhere = snapshot(2 * SECOND, vec![], &[]);
+    elsewhere.namespaces = [2].into_iter().collect();
+    reconcile(&mut table, &elsewhere, |_| true);
+    assert_eq!(table.live(), 1);
+}
+
+#[test]
+fn a_dead_socket_is_live_while_its_fd_is_held() {
+    let mut table = warm();
+    open(&mut table, SECOND, 1, 5);
+    table.begin_snapshot();
+    let sockets = vec![socket(1, ends(4000, 80), State::Established, 11)];
+    reconcile(
+        &mut table,
+        &snapshot(2 * SECOND, sockets, &[(11, 50, 5)]),
+        |_| true,
+    );
+    let reset = Event::State {
+        at: BootTime(3 * SECOND),
+        sock: 1,
+        ends: ends(4000, 80),
+        old: State::Established,
+        new: State::Close,
+        how: Circumstance {
+            error: 104,
+            ..Circumstance::default()
+        },
+        task: table
+            .get(1)
+            .and_then(|connection| connection.owner)
+            .expect("owned"),
+    };
+    table.apply(&reset, |_, _, _| {});
+
+    table.begin_snapshot();
+    reconcile(
+        &mut table,
+        &snapshot(9 * SECOND, vec![], &[(11, 50, 5)]),
+        |_| true,
+    );
+    assert_eq!(table.live(), 1, "its fd is still there");
+    table.begin_snapshot();
+    reconcile(&mut table, &snapshot(12 * SECOND, vec![], &[]), |_| true);
+    assert_eq!(table.live(), 0, "nobody holds it any more");
+}
+
+#[test]
+fn a_connection_passed_on_goes_to_its_holder() {
+    let mut table = warm();
+    open(&mut table, SECOND, 1, 5);
+    table.begin_snapshot();
+    let sockets = vec![socket(1, ends(4000, 80), State::Established, 11)];
+    reconcile(
+        &mut table,
+        &snapshot(2 * SECOND, sockets, &[(11, 70, 9)]),
+        |_| true,
+    );
+    let owner = table
+        .get(1)
+        .and_then(|connection| connection.owner)
+        .expect("owned");
+    assert_eq!((owner.pid, owner.fd, owner.tid), (70, Some(9), None));
+}
+
+#[test]
+fn the_opener_is_kept_while_it_holds_the_socket_and_its_fd_follows_dup() {
+    let mut table = warm();
+    open(&mut table, SECOND, 1, 5);
+    table.begin_snapshot();
+    let sockets = vec![socket(1, ends(4000, 80), State::Established, 11)];
+    let holders = [(11, 40, 3), (11, 50, 8)];
+    reconcile(&mut table, &snapshot(2 * SECOND, sockets, &holders), |_| {
+        true
+    });
+    let owner = table
+        .get(1)
+        .and_then(|connection| connection.owner)
+        .expect("owned");
+    assert_eq!((owner.pid, owner.fd, owner.tid), (50, Some(8), Some(51)));
+}
+
+#[test]
+fn a_half_close_taken_for_a_close_is_seen_by_its_inode() {
+    let mut table = warm();
+    open(&mut table, SECOND, 1, 5);
+    for (old, new) in [
+        (State::Established, State::FinWait1),
+        (State::FinWait1, State::FinWait2),
+    ] {
+        let event = Event::State {
+            at: BootTime(SECOND),
+            sock: 1,
+            ends: ends(4000, 80),
+            old,
+            new,
+            how: Circumstance {
+                both_shut: true,
+                ..Circumstance::default()
+            },
+            task: table
+                .get(1)
+                .and_then(|connection| connection.owner)
+                .expect("owned"),
+        };
+        table.apply(&event, |_, _, _| {});
+    }
+    assert!(
+        table
+            .get(1)
+            .is_some_and(|connection| connection.app_closed_at.is_some())
+    );
+    table.begin_snapshot();
+    let sockets = vec![socket(1, ends(4000, 80), State::FinWait2, 11)];
+    reconcile(
+        &mut table,
+        &snapshot(2 * SECOND, sockets, &[(11, 50, 5)]),
+        |_| true,
+    );
+    let connection = table.get(1).expect("live");
+    assert!(connection.app_closed_at.is_none() && connection.half_closed);
+}
+
+#[test]
+fn what_the_user_did_not_ask_for_is_not_adopted() {
+    let mut table = Table::new(false);
+    table.begin_snapshot();
+    let sockets = vec![socket(1, ends(4000, 80), State::Established, 11)];
+    reconcile(&mut table, &snapshot(0, sockets, &[]), |_| false);
+    assert_eq!(table.counters().seen, 0);
+}

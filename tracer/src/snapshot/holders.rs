@@ -56,7 +56,12 @@ fn sockets_of(process: &Process) -> Result<Vec<(u32, i32)>, ProcError> {
 fn comm(process: &Process) -> Option<Comm> {
     use std::io::Read;
     let mut bytes = Vec::new();
-    process.open_relative("comm").ok()?.take(64).read_to_end(&mut bytes).ok()?;
+    process
+        .open_relative("comm")
+        .ok()?
+        .take(64)
+        .read_to_end(&mut bytes)
+        .ok()?;
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
     }

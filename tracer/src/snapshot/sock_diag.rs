@@ -53,8 +53,14 @@ impl Namespaces {
         let own = inode_of("/proc/self/ns/net").context("cannot read /proc/self/ns/net")?;
         let mut sockets = BTreeMap::from([(own, open()?)]);
         let mut unreachable = BTreeMap::new();
-        for entry in fs::read_dir("/proc").context("cannot read /proc")?.flatten() {
-            let is_process = entry.file_name().to_str().is_some_and(|name| name.parse::<u32>().is_ok());
+        for entry in fs::read_dir("/proc")
+            .context("cannot read /proc")?
+            .flatten()
+        {
+            let is_process = entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| name.parse::<u32>().is_ok());
             if !is_process {
                 continue;
             }
@@ -104,7 +110,9 @@ fn inode_of(path: impl AsRef<std::path::Path>) -> Option<u32> {
 fn open() -> Result<Netlink> {
     let mut socket = Netlink::new(NETLINK_SOCK_DIAG).context("cannot open a netlink socket")?;
     socket.bind_auto().context("cannot bind a netlink socket")?;
-    socket.connect(&NetlinkAddr::new(0, 0)).context("cannot connect a netlink socket")?;
+    socket
+        .connect(&NetlinkAddr::new(0, 0))
+        .context("cannot connect a netlink socket")?;
     Ok(socket)
 }
 
@@ -218,7 +226,8 @@ fn socket(response: &InetResponse, netns: u32) -> Option<Socket> {
             send_q: header.send_queue,
             data_sent_ms: (info.data_segs_out > 0).then_some(info.last_data_sent.into()),
             data_received_ms: (info.data_segs_in > 0).then_some(info.last_data_recv.into()),
-            ack_received_ms: (info.last_ack_recv > 0).then_some(info.last_ack_recv.into()),
+            // Before the first acknowledgement the kernel counts from boot.
+            ack_received_ms: (state != State::SynSent).then_some(info.last_ack_recv.into()),
             backoff,
             data_segments_out: info.data_segs_out,
             data_segments_in: info.data_segs_in,

@@ -204,7 +204,8 @@ impl Connection {
     /// Milliseconds since it was opened; `None` if that was before the trace.
     #[must_use]
     pub fn age_ms(&self, now: BootTime) -> Option<u64> {
-        self.opened_at.map(|at| self.closed_at.unwrap_or(now).ms_since(at))
+        self.opened_at
+            .map(|at| self.closed_at.unwrap_or(now).ms_since(at))
     }
 
     /// Milliseconds in the present state, at least: exact where the transition
@@ -233,8 +234,12 @@ impl Connection {
             (one, other) => one.or(other),
         };
         quiet
-            .map(|ms| ms + now.ms_since(sample.at))
-            .or_else(|| self.established_at.or(self.opened_at).map(|at| now.ms_since(at)))
+            .map(|ms| ms.saturating_add(now.ms_since(sample.at)))
+            .or_else(|| {
+                self.established_at
+                    .or(self.opened_at)
+                    .map(|at| now.ms_since(at))
+            })
     }
 
     /// Whether a program still holds it by some fd, as far as can be told.

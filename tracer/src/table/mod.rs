@@ -18,7 +18,7 @@ mod ending;
 pub mod site;
 mod sites;
 
-use connection::{ConnId, Connection, ConnectReturn, Linger, Owner};
+use connection::{ConnId, ConnectReturn, Connection, Linger, Owner};
 use site::{SiteKey, Tally};
 use sites::{SiteIndex, Sites};
 
@@ -122,7 +122,12 @@ impl Table {
     /// Connections not ended, listeners left out.
     #[must_use]
     pub fn live(&self) -> u64 {
-        let Counters { seen, closed, evicted, .. } = self.counters;
+        let Counters {
+            seen,
+            closed,
+            evicted,
+            ..
+        } = self.counters;
         seen.saturating_sub(closed + evicted)
     }
 
@@ -229,7 +234,10 @@ impl Table {
     ) {
         // The same socket again, after connect(AF_UNSPEC) or a failed connect;
         // or, named by address, another socket whose predecessor's end was lost.
-        let before = self.entries.get(&sock).map(|entry| entry.connection.id.generation);
+        let before = self
+            .entries
+            .get(&sock)
+            .map(|entry| entry.connection.id.generation);
         if before.is_some() {
             self.gone(at, sock, tell);
         }
@@ -351,7 +359,10 @@ impl Table {
     /// A socket that nothing announced: there before the trace, or its opening
     /// was lost.
     fn found(&mut self, sock: u64, ends: Ends, role: Role, state: State) {
-        let id = ConnId { sock, generation: 0 };
+        let id = ConnId {
+            sock,
+            generation: 0,
+        };
         let mut connection = Connection::new(id, ends, role, state);
         let origin = if self.warming_up {
             connection.known = Known::Inherited;

@@ -26,7 +26,9 @@ impl Table {
     /// Whether a socket was freed since the snapshot began.
     #[must_use]
     pub fn was_freed(&self, sock: u64) -> bool {
-        self.freed.as_ref().is_some_and(|freed| freed.contains(&sock))
+        self.freed
+            .as_ref()
+            .is_some_and(|freed| freed.contains(&sock))
     }
 
     /// Whether this is the first snapshot: what it shows was there before.
@@ -57,7 +59,10 @@ impl Table {
 
     /// Adds a socket that only the snapshot shows.
     pub fn adopt(&mut self, sock: u64, ends: Ends, role: Role, state: State, owner: Option<Owner>) {
-        let id = ConnId { sock, generation: 0 };
+        let id = ConnId {
+            sock,
+            generation: 0,
+        };
         let mut connection = Connection::new(id, ends, role, state);
         connection.owner = owner;
         let origin = if self.warming_up {

@@ -32,10 +32,17 @@ pub(super) struct Sites {
     ending: FxHashSet<u32>,
     /// The sites of ended processes, by name.
     exited: FxHashMap<SiteKey, Tally>,
+    /// The checkpoints so far.
+    marks: Vec<BootTime>,
 }
 
 impl Sites {
-    pub(super) fn enter(&mut self, connection: &Connection, owner: &Owner, origin: Origin) -> SiteIndex {
+    pub(super) fn enter(
+        &mut self,
+        connection: &Connection,
+        owner: &Owner,
+        origin: Origin,
+    ) -> SiteIndex {
         let key = SiteKey::of(connection, owner.pid, owner.comm);
         let index = match self.keys.get(&key) {
             Some(&index) => index,
@@ -74,7 +81,10 @@ impl Sites {
     }
 
     fn tally(&mut self, index: SiteIndex) -> Option<&mut Tally> {
-        self.books.get_mut(index as usize)?.as_mut().map(|(_, tally)| tally)
+        self.books
+            .get_mut(index as usize)?
+            .as_mut()
+            .map(|(_, tally)| tally)
     }
 
     pub(super) fn failed(&mut self, site: Option<SiteIndex>) {
@@ -140,7 +150,25 @@ impl Sites {
             key.comm = Comm::from(b"(others)".as_slice());
             key.end = ([0, 0, 0, 0], 0).into();
         }
-        let sum = self.exited.entry(key).or_default();
+        let sum = self.exited.entry(key).or_insert_with(|| Tally {
+            curve: self
+                .marks
+                .iter()
+                .map(|&at| Point {
+                    at,
+                    opened: 0,
+                    live: 0,
+                })
+                .collect(),
+            ..Tally::default()
+        });
+        // Checkpoints are taken of all sites at once, so points of one time add up.
+        for point in &tally.curve {
+            if let Ok(same) = sum.curve.binary_search_by_key(&point.at, |point| point.at) {
+                sum.curve[same].opened += point.opened;
+                sum.curve[same].live += point.live;
+            }
+        }
         sum.inherited += tally.inherited;
         sum.opened += tally.opened;
         sum.closed += tally.closed;
@@ -152,15 +180,11 @@ impl Sites {
     }
 
     pub(super) fn checkpoint(&mut self, at: BootTime) {
+        thin_out(&mut self.marks);
+        self.marks.push(at);
         let current = self.books.iter_mut().flatten().map(|(_, tally)| tally);
         for tally in current.chain(self.exited.values_mut()) {
-            if tally.curve.len() >= MAX_POINTS {
-                let mut keep = false;
-                tally.curve.retain(|_| {
-                    keep = !keep;
-                    keep
-                });
-            }
+            thin_out(&mut tally.curve);
             let point = Point {
                 at,
                 opened: tally.inherited + tally.opened,
@@ -188,12 +212,16 @@ impl Sites {
             if leaves_nothing || connection.role == Role::Listener {
                 continue;
             }
-            let own = entry.site.and_then(|index| self.books.get(index as usize)?.as_ref());
+            let own = entry
+                .site
+                .and_then(|index| self.books.get(index as usize)?.as_ref());
             let key = match own {
                 Some((key, _)) => *key,
                 None => {
                     let end = (connection.netns, connection.local.port());
-                    let holder = listeners.get(&end).filter(|_| connection.role == Role::Server);
+                    let holder = listeners
+                        .get(&end)
+                        .filter(|_| connection.role == Role::Server);
                     let (pid, comm) = holder.map_or((0, Comm::default()), |o| (o.pid, o.comm));
                     SiteKey::of(connection, pid, comm)
                 }
@@ -201,7 +229,11 @@ impl Sites {
             live.entry(key).or_default().push(connection);
         }
 
-        let known = self.books.iter().flatten().map(|(key, tally)| (*key, tally.clone()));
+        let known = self
+            .books
+            .iter()
+            .flatten()
+            .map(|(key, tally)| (*key, tally.clone()));
         let exited = self.exited.iter().map(|(key, tally)| (*key, tally.clone()));
         let mut all: Vec<_> = known
             .chain(exited)
@@ -220,5 +252,16 @@ impl Sites {
             connections.sort_by_key(|connection| (connection.opened_at, connection.id));
         }
         all
+    }
+}
+
+/// Drops every other entry of a full list.
+fn thin_out<T>(list: &mut Vec<T>) {
+    if list.len() >= MAX_POINTS {
+        let mut keep = false;
+        list.retain(|_| {
+            keep = !keep;
+            keep
+        });
     }
 }
