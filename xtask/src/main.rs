@@ -1,1 +1,43 @@
-fn main(){}
+//! Set-up, build, run and test of tcpleak: `cargo xtask --help`.
+#![forbid(unsafe_code)]
+
+mod apt;
+mod command;
+mod ebpf;
+mod elevate;
+mod place;
+mod setup;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Sets up, builds, runs and tests tcpleak
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build the kernel side and write it to tracer/bpf/
+    Ebpf(ebpf::Args),
+    /// Install what a task needs, and nothing else
+    Setup(setup::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Ebpf(args) => ebpf::main(&args),
+        Task::Setup(args) => setup::main(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
