@@ -1,9 +1,11 @@
 //! Running other programs: each is named before it runs, and each failure says
 //! which one it was.
 
-use std::{ffi::OsStr, fmt::Display, process::Command};
+use std::{ffi::OsStr, fmt::Display, iter, process::Command};
 
 use anyhow::{Context as _, Result, bail};
+
+use crate::place;
 
 /// Says in one line what happens next.
 pub(crate) fn step(what: impl Display) {
@@ -12,8 +14,12 @@ pub(crate) fn step(what: impl Display) {
 
 /// The command as the reader would type it, without its environment.
 pub(crate) fn shown(command: &Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words
+    let program = match command.get_program() {
+        cargo if cargo == place::cargo() => OsStr::new("cargo"),
+        other => other,
+    };
+    iter::once(program)
+        .chain(command.get_args())
         .map(OsStr::to_string_lossy)
         .collect::<Vec<_>>()
         .join(" ")
@@ -39,7 +45,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         .with_context(|| format!("cannot start `{name}`"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        bail!("`{name}` failed: {}: {}", output.status, said.trim());
+        bail!("`{name}` failed: {} {}", output.status, said.trim());
     }
     String::from_utf8(output.stdout).with_context(|| format!("`{name}` wrote no UTF-8"))
 }

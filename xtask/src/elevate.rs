@@ -1,6 +1,6 @@
 //! Becoming root for the few steps that need it.
 
-use std::{fs, os::unix::fs::MetadataExt as _, process::Command};
+use std::{ffi::OsStr, fs, os::unix::fs::MetadataExt as _, process::Command};
 
 use anyhow::{Result, bail};
 
@@ -13,7 +13,7 @@ pub(crate) fn is_root() -> bool {
 
 /// `program` as root: itself where this process is root, else through sudo with
 /// `options`, saying `why`.
-pub(crate) fn as_root(program: &str, options: &[&str], why: &str) -> Result<Command> {
+pub(crate) fn as_root(program: impl AsRef<OsStr>, options: &[&str], why: &str) -> Result<Command> {
     if is_root() {
         return Ok(Command::new(program));
     }

@@ -1,17 +1,15 @@
 //! Where things are: the repository, its target directory, programs.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-};
+use std::{env, ffi::OsString, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 
-/// The root of the repository this xtask was built from.
-pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or(Path::new("/"))
+/// The root of the repository. Asked of the cargo that runs this xtask: with a
+/// target directory shared by two clones, it may have been built from the other.
+pub(crate) fn root() -> PathBuf {
+    let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let package = package.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    package.join("..").canonicalize().unwrap_or(package)
 }
 
 /// Cargo's target directory, where `CARGO_TARGET_DIR` moved it too.
@@ -34,12 +32,17 @@ pub(crate) fn cargo() -> PathBuf {
     env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
 }
 
-/// Finds a program as a root shell would: `PATH`, then the sbin directories
-/// that Debian leaves out of an ordinary user's `PATH`.
+/// The directories of programs as a root shell has them: `PATH`, then the sbin
+/// directories that Debian leaves out of an ordinary user's.
+pub(crate) fn path() -> OsString {
+    let mut path = env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/local/sbin:/usr/sbin:/sbin");
+    path
+}
+
+/// Finds a program in [`path`].
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
+    env::split_paths(&path())
         .map(|dir| dir.join(program))
         .find(|file| file.is_file())
 }

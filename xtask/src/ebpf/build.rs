@@ -82,7 +82,7 @@ fn flags(toolchain: &Toolchain) -> Result<Vec<String>> {
     let mut remap = |from: &Path, to: &str| {
         flags.push(format!("--remap-path-prefix={}={to}", from.display()));
     };
-    remap(place::root(), "/@tcpleak");
+    remap(&place::root(), "/@tcpleak");
     // One directory per registry, named after a hash of its address.
     for registry in fs::read_dir(place::cargo_home()?.join("registry/src"))? {
         remap(&registry?.path(), "/@crates");

@@ -26,7 +26,10 @@ impl Record {
             rustc: toolchain.rustc_version.clone(),
             llvm: toolchain.llvm_version.clone(),
             bpf_linker: pins::BPF_LINKER.to_owned(),
-            sha256: format!("{:x}", Sha256::digest(object)),
+            sha256: Sha256::digest(object)
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
         }
     }
 
