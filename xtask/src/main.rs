@@ -2,10 +2,12 @@
 #![forbid(unsafe_code)]
 
 mod apt;
+mod artifacts;
 mod command;
 mod ebpf;
 mod elevate;
 mod place;
+mod run;
 mod setup;
 
 use std::process::ExitCode;
@@ -22,6 +24,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Build tcpleak and run it, as root where it needs that
+    Run(run::Args),
     /// Build the kernel side and write it to tracer/bpf/
     Ebpf(ebpf::Args),
     /// Install what a task needs, and nothing else
@@ -30,6 +34,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
+        Task::Run(args) => run::main(&args),
         Task::Ebpf(args) => ebpf::main(&args),
         Task::Setup(args) => setup::main(&args),
     };
