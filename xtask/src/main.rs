@@ -9,6 +9,7 @@ mod elevate;
 mod place;
 mod run;
 mod setup;
+mod test;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,8 @@ struct Cli {
 enum Task {
     /// Build tcpleak and run it, as root where it needs that
     Run(run::Args),
+    /// Check formatting and lints, then run every test
+    Test(test::Args),
     /// Build the kernel side and write it to tracer/bpf/
     Ebpf(ebpf::Args),
     /// Install what a task needs, and nothing else
@@ -35,6 +38,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Run(args) => run::main(&args),
+        Task::Test(args) => test::main(&args),
         Task::Ebpf(args) => ebpf::main(&args),
         Task::Setup(args) => setup::main(&args),
     };

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::ebpf;
+use crate::{ebpf, test};
 
 /// Arguments of `cargo xtask setup`.
 #[derive(clap::Args)]
@@ -15,6 +15,8 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Task {
+    /// `cargo xtask test`
+    Test,
     /// `cargo xtask ebpf`
     Ebpf,
 }
@@ -27,6 +29,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         .map_or(Task::value_variants(), std::slice::from_ref)
     {
         match task {
+            Task::Test => test::set_up()?,
             Task::Ebpf => drop(ebpf::Toolchain::set_up()?),
         }
     }
