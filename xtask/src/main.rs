@@ -4,6 +4,7 @@
 mod apt;
 mod artifacts;
 mod command;
+mod demo;
 mod ebpf;
 mod elevate;
 mod place;
@@ -29,18 +30,25 @@ enum Task {
     Run(run::Args),
     /// Check formatting and lints, then run every test
     Test(test::Args),
+    /// Watch tcpleak find a leak that this command makes
+    Demo,
     /// Build the kernel side and write it to tracer/bpf/
     Ebpf(ebpf::Args),
     /// Install what a task needs, and nothing else
     Setup(setup::Args),
+    /// The leaking program of the demo
+    #[command(hide = true)]
+    DemoLeak,
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Run(args) => run::main(&args),
         Task::Test(args) => test::main(&args),
+        Task::Demo => demo::main(),
         Task::Ebpf(args) => ebpf::main(&args),
         Task::Setup(args) => setup::main(&args),
+        Task::DemoLeak => demo::leak(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
