@@ -1,1 +1,64 @@
+<<<<<<< HEAD
 fn main() {}
+=======
+//! Set-up, build, run and test of tcpleak: `cargo xtask --help`.
+#![forbid(unsafe_code)]
+
+mod apt;
+mod artifacts;
+mod command;
+mod demo;
+mod ebpf;
+mod elevate;
+mod place;
+mod run;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Sets up, builds, runs and tests tcpleak
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build tcpleak and run it, as root where it needs that
+    Run(run::Args),
+    /// Check formatting and lints, then run every test
+    Test(test::Args),
+    /// Watch tcpleak find a leak that this command makes
+    Demo,
+    /// Build the kernel side and write it to tracer/bpf/
+    Ebpf(ebpf::Args),
+    /// Install what a task needs, and nothing else
+    Setup(setup::Args),
+    /// The leaking program of the demo
+    #[command(hide = true)]
+    DemoLeak,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Run(args) => run::main(&args),
+        Task::Test(args) => test::main(&args),
+        Task::Demo => demo::main(),
+        Task::Ebpf(args) => ebpf::main(&args),
+        Task::Setup(args) => setup::main(&args),
+        Task::DemoLeak => demo::leak(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+>>>>>>> xtask

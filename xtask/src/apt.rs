@@ -1,0 +1,53 @@
+//! Debian packages: only what is missing, and nothing the user has is removed.
+
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    command::{run, step},
+    elevate,
+};
+
+/// Whether this machine runs Debian itself, whose packages the tasks name.
+pub(crate) fn is_debian() -> bool {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    release.lines().any(|line| line == "ID=debian")
+}
+
+/// Whether `package` is installed.
+pub(crate) fn has(package: &str) -> bool {
+    Command::new("dpkg-query")
+        .args(["--show", "--showformat=${db:Status-Status}", package])
+        .stderr(Stdio::null())
+        .output()
+        .is_ok_and(|status| status.stdout == b"installed")
+}
+
+/// Installs `packages`; `why` names the task that wants them.
+pub(crate) fn install(packages: &[&str], why: &str) -> Result<()> {
+    let list = packages.join(" ");
+    let advice = || format!("{why} needs these packages, install them by hand: {list}");
+    step("apt-get update");
+    run(apt_get(why)?.arg("update").arg("--quiet=2")).with_context(advice)?;
+    step(format_args!("apt-get install {list}"));
+    let mut install = apt_get(why)?;
+    install
+        .args(["install", "--yes", "--quiet=2", "--no-install-recommends"])
+        .arg("--no-remove")
+        .args(packages);
+    run(&mut install).with_context(advice)
+}
+
+/// apt-get as root, asking nothing and waiting for another apt to finish.
+fn apt_get(why: &str) -> Result<Command> {
+    let mut apt = elevate::as_root("env", &[], why)?;
+    // The run level of a machine being serviced: packages start no daemons.
+    apt.args(["DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", "apt-get"])
+        .args(["-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Use-Pty=0"])
+        .stdin(Stdio::null());
+    Ok(apt)
+}
