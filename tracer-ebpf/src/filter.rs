@@ -2,10 +2,7 @@
 //!
 //! What cannot be told yet passes: user space applies the same filter again.
 
-use tracer_common::{
-    config::ListenPort,
-    event::Addresses,
-};
+use tracer_common::{config::ListenPort, event::Addresses};
 use zerocopy::transmute;
 
 use crate::{

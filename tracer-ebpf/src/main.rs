@@ -6,7 +6,10 @@
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
-#![allow(internal_features, reason = "an atomic add on a target without compare-and-swap")]
+#![allow(
+    internal_features,
+    reason = "an atomic add on a target without compare-and-swap"
+)]
 
 mod emit;
 mod filter;

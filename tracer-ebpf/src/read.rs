@@ -14,7 +14,15 @@ pub trait Plain: Copy {
 macro_rules! plain {
     ($($kind:ty = $zero:expr),+) => { $(impl Plain for $kind { const ZERO: Self = $zero; })+ };
 }
-plain!(u8 = 0, u16 = 0, u32 = 0, i32 = 0, u64 = 0, [u8; 4] = [0; 4], [u8; 16] = [0; 16]);
+plain!(
+    u8 = 0,
+    u16 = 0,
+    u32 = 0,
+    i32 = 0,
+    u64 = 0,
+    [u8; 4] = [0; 4],
+    [u8; 16] = [0; 16]
+);
 plain!(*const c_void = core::ptr::null());
 
 /// Copies a field out of a kernel struct; `None` where that fails.

@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-fn main() {}
-=======
 //! Set-up, build, run and test of tcpleak: `cargo xtask --help`.
 #![forbid(unsafe_code)]
 
@@ -61,4 +58,3 @@ fn main() -> ExitCode {
         }
     }
 }
->>>>>>> xtask

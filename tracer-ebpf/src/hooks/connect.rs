@@ -20,7 +20,10 @@ pub fn on_enter(ctx: &TracePointContext, fd: i32) {
         what: CONNECT,
     };
     if CALLS.insert(task::pid_tgid(), call, 0).is_err() {
-        warn!(ctx, "more tasks in connect(2) than are remembered: some connections lack their fd");
+        warn!(
+            ctx,
+            "more tasks in connect(2) than are remembered: some connections lack their fd"
+        );
     }
 }
 

@@ -2,11 +2,7 @@
 
 use tracer_common::event::{ExitRecord, kind};
 
-use crate::{
-    emit::emit,
-    maps::knob,
-    task,
-};
+use crate::{emit::emit, maps::knob, task};
 
 /// The current task is exiting. Threads come and go; only the last one of a
 /// process is reported.
