@@ -2,6 +2,7 @@
 //!
 //! Ages are differences of boot time, which suspend does not stop and a change
 //! of the wall clock does not touch.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::ops::Add;
 

@@ -2,6 +2,7 @@
 //!
 //! The kernel applies the part that it can tell early ([`Selection::for_kernel`])
 //! and lets through what it cannot; [`Selection::matches`] is exact.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::net::{IpAddr, SocketAddr};
 

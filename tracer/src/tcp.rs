@@ -1,4 +1,5 @@
 //! The vocabulary of TCP lifecycles. Pure.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 macro_rules! named {
     (

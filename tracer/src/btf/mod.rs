@@ -2,6 +2,7 @@
 //!
 //! Only vmlinux's own BTF is read: that of modules can be corrupt
 //! (cilium/ebpf#1902).
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use btf_rs::{Btf, Type};
 use thiserror::Error;

@@ -1,4 +1,5 @@
 //! Bytes to events: the only place that sees raw records. Pure.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

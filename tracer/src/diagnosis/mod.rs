@@ -3,6 +3,7 @@
 //!
 //! A verdict needs evidence. Crying wolf is the worst failure: an idle pooled
 //! connection, a long-lived one and an exit that closes all are not leaks.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::{cmp::Reverse, collections::HashMap, net::SocketAddr};
 

@@ -211,7 +211,7 @@ pub struct Ring(RingBuf<MapData>);
 
 impl Ring {
     /// The next record, if one waits. It is given back to the kernel on drop.
-    pub fn next(&mut self) -> Option<impl Deref<Target = [u8]> + '_> {
+    pub fn take(&mut self) -> Option<impl Deref<Target = [u8]> + '_> {
         self.0.next()
     }
 }

@@ -1,4 +1,5 @@
 //! What the views see. Pure: made from `table` and `diagnosis`, read by `view`.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod assemble;
 pub mod connection;

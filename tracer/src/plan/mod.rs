@@ -3,6 +3,7 @@
 //! The kernel's version decides nothing: each [`Way`] is tried, and the first
 //! plan whose required hooks all attach is used. Trying is the caller's, as a
 //! closure, so that the decision is tested without root.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::fmt;
 

@@ -3,6 +3,7 @@
 //! The snapshot is gathered elsewhere (`snapshot`), and the ring is drained after
 //! it, before it comes here: so the table may be ahead of it, never behind,
 //! unless records were lost.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use rustc_hash::{FxHashMap, FxHashSet};
 

@@ -47,7 +47,7 @@ impl RingSource {
     pub fn drain(&mut self, mut each: impl FnMut(&[u8])) -> bool {
         let ring = self.0.get_mut();
         for _ in 0..BATCH {
-            match ring.next() {
+            match ring.take() {
                 Some(record) => each(&record),
                 None => return false,
             }

@@ -2,6 +2,7 @@
 //!
 //! An idle live connection is never dropped: those are what is looked for. What
 //! ends is folded into its site's tally and forgotten.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::Duration;
 
@@ -268,7 +269,9 @@ impl Table {
         how: Circumstance,
         tell: &mut impl FnMut(Change, BootTime, &Connection),
     ) {
-        if !self.entries.contains_key(&sock) && !(self.by_address && self.rename(sock, ends)) {
+        let is_known =
+            self.entries.contains_key(&sock) || (self.by_address && self.rename(sock, ends));
+        if !is_known {
             let role = self.guess_role(ends, old);
             self.found(sock, ends, role, old);
         }

@@ -3,6 +3,7 @@
 //!
 //! Nothing that another process chose reaches a terminal as it is: tables and
 //! CSV spell control characters out, JSON escapes them.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod csv;
 mod doctor;
