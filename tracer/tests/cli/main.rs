@@ -1,0 +1,137 @@
+//! What the command line promises, with or without root: help that fits, one
+//! line for whatever goes wrong, the right exit code, and no harm to files.
+
+use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt as _, process::Command};
+
+use anyhow::{Context as _, Result};
+
+use support::{TCPLEAK, Temp, assert_one_line, check, run, text};
+
+mod doctor;
+mod streams;
+mod support;
+
+/// Without a command as well: it is `leaks` then.
+const COMMANDS: [&str; 5] = ["", "leaks", "trace", "ps", "doctor"];
+/// Narrower terminals are rare enough.
+const COLUMNS: usize = 80;
+
+/// Texts as written in tests/cmd, where a changed flag or message shows.
+#[test]
+fn help_and_errors_read_as_written() {
+    let cases = trycmd::TestCases::new();
+    // Wider than the help may get.
+    cases.env("COLUMNS", "120").case("tests/cmd/*.trycmd");
+}
+
+#[test]
+fn help_fits_a_terminal() -> Result<()> {
+    for command in COMMANDS {
+        for flag in ["-h", "--help"] {
+            let help = run(&format!("{command} {flag}"))?;
+            assert_eq!(help.status.code(), Some(0));
+            for line in text(&help.stdout)?.lines() {
+                assert!(line.chars().count() <= COLUMNS, "{command} {flag}: {line}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_cannot_run_is_said_in_one_line() -> Result<()> {
+    let wrong_usage = [
+        "frobnicate",
+        "leaks --frobnicate",
+        "trace ps",
+        "leaks --for",
+        "leaks --for abc",
+        "leaks --for -5s",
+        "leaks --for=-5s",
+        "leaks --for 0s",
+        "leaks --for 99999h",
+        "ps --remote 10.0.0.0/33",
+        "ps --remote localhost",
+        "ps --port 70000",
+        "ps --port 0",
+        "ps --port -1",
+        "ps --pid 0",
+        "ps --pid 99999999999",
+        "leaks --ring-size 3MiB",
+        "leaks --ring-size 0",
+        "leaks --plan nonsense",
+        "leaks --fail-on nonsense",
+        "ps --format xml",
+        "ps --netns nosuch",
+        "ps --netns 0",
+        "ps --netns /proc/self/status",
+        "ps --for 1s",
+        "--pid 1 ps",
+    ];
+    for line in wrong_usage {
+        assert_one_line(&run(line)?, 2, line)?;
+    }
+    // Above the highest pid_max there is.
+    let cannot = [
+        "ps --pid 4194999",
+        "leaks --pid 4194999",
+        "ps --output /nonexistent/dir/file",
+        "ps --output /",
+        "leaks --btf /nonexistent",
+        "trace --btf /",
+        "leaks --btf /etc/passwd",
+    ];
+    for line in cannot {
+        assert_one_line(&run(line)?, 1, line)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn arguments_may_be_any_bytes() -> Result<()> {
+    let odd = OsStr::from_bytes;
+    let cases: [(&[&OsStr], i32); 6] = [
+        (&[odd(b"\xff")], 2),
+        (&[odd(b"ps"), odd(b"--comm"), odd(b"\xff")], 2),
+        (&[odd(b"ps"), odd(b"--pid"), odd(b"\x1b[31m\n\n")], 2),
+        (
+            &[odd(b"ps"), odd(b"--netns"), odd("\u{202e}\n".as_bytes())],
+            2,
+        ),
+        (
+            &[odd(b"ps"), odd(b"-o"), odd(b"/nonexistent/\xff\x1b\n")],
+            1,
+        ),
+        (
+            &[odd(b"leaks"), odd(b"--btf"), odd(b"/nonexistent/\xff\n")],
+            1,
+        ),
+    ];
+    for (args, code) in cases {
+        let output = Command::new(TCPLEAK).args(args).output()?;
+        assert_one_line(&output, code, &format!("{args:?}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn types_that_are_cut_short_are_refused() -> Result<()> {
+    const OWN: &str = "/sys/kernel/btf/vmlinux";
+    let whole = fs::read(OWN).with_context(|| format!("this test needs {OWN}"))?;
+    let temp = Temp::new()?;
+    let file = temp.0.join("cut.btf");
+    for length in [0, 1, 23, 24, 4_096, whole.len() / 2, whole.len() - 1] {
+        fs::write(&file, &whole[..length])?;
+        let args = format!("--btf {}", file.display());
+        assert_one_line(&run(&format!("leaks {args}"))?, 1, &format!("{length}"))?;
+        let doctor = run(&format!("doctor --format json {args}"))?;
+        assert_eq!(doctor.status.code(), Some(1), "{length}");
+        let types = check(&serde_json::from_slice(&doctor.stdout)?, "kernel types")?;
+        assert_eq!(types["status"], "missing", "{length}");
+        assert_eq!(
+            types["fix"],
+            format!("leave out --btf: this kernel shows its types at {OWN}")
+        );
+    }
+    Ok(())
+}
