@@ -1,1 +1,3 @@
-//! x
+//! End-to-end tests: `tcpleak` against real programs on real sockets.
+
+mod privileges;

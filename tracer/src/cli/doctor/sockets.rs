@@ -5,8 +5,11 @@ use std::{
     io,
 };
 
+use caps::Capability;
+
 use super::{check, in_one_line};
 use crate::{
+    load::privileges,
     model::report::{Check, Status},
     snapshot::{self, Namespaces},
 };
@@ -38,23 +41,7 @@ pub(super) fn checks() -> Vec<Check> {
                 }
             );
             checks.push(check("sock_diag", Status::Ok, found, None));
-            let holders = "socket holders";
-            let unreadable = unreadable();
-            checks.push(if unreadable == 0 {
-                check(
-                    holders,
-                    Status::Ok,
-                    "the fds of every process are readable",
-                    None,
-                )
-            } else {
-                let found = format!(
-                    "the fds of {unreadable} other users' processes are not readable: their \
-                     sockets have no owner"
-                );
-                let fix = "run as root, or grant CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH".to_owned();
-                check(holders, Status::Degraded, found, Some(fix))
-            });
+            checks.push(holders(unreadable()));
         }
         Err(error) => checks.push(missing(&error)),
     }
@@ -70,6 +57,33 @@ pub(super) fn checks() -> Vec<Check> {
         ));
     }
     checks
+}
+
+/// Whether the owner of every socket can be told.
+fn holders(unreadable: usize) -> Check {
+    const NAME: &str = "socket holders";
+    let needed = [Capability::CAP_DAC_READ_SEARCH, Capability::CAP_SYS_PTRACE];
+    match unreadable {
+        0 => check(
+            NAME,
+            Status::Ok,
+            "the fds of every process are readable",
+            None,
+        ),
+        // A security module, or a parent's user namespace: nothing to be done.
+        n if needed.into_iter().all(privileges::has) => {
+            let found = format!("readable, except those closed to root as well ({n})");
+            check(NAME, Status::Ok, found, None)
+        }
+        n => {
+            let found = format!(
+                "the fds of {n} processes of other users are not readable: their sockets have no \
+                 owner"
+            );
+            let fix = "run as root, or grant CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH".to_owned();
+            check(NAME, Status::Degraded, found, Some(fix))
+        }
+    }
 }
 
 /// Processes that do not let us see which sockets they hold: to list fds is one

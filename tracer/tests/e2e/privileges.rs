@@ -1,0 +1,271 @@
+//! Each capability that `doctor` asks for is proven: the listed ones suffice
+//! without root, without any one of them exactly that is lost which its line in
+//! `doctor` names, and after attaching only those that must be kept are left.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    process::{Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use tracer::load::privileges::PRIVILEGES;
+
+use user::{Holder, Running, Seen, Tracefs, User, program};
+
+mod user;
+
+const EVERYTHING: Seen = Seen {
+    owner: true,
+    namespace: true,
+    fds: true,
+};
+
+#[test]
+fn the_listed_capabilities_suffice() -> Result<()> {
+    for tracefs in [Tracefs::Mounted, Tracefs::NotMounted] {
+        let user = User::without(&[], tracefs)?;
+        assert_eq!(user.complaints()?, BTreeSet::new());
+        assert_eq!(user.watch()?, EVERYTHING);
+    }
+    Ok(())
+}
+
+#[test]
+fn sys_admin_includes_bpf_and_perfmon() -> Result<()> {
+    let user = User::without(&["CAP_BPF", "CAP_PERFMON"], Tracefs::NotMounted)?;
+    assert_eq!(user.complaints()?, BTreeSet::new());
+    assert_eq!(user.watch()?, EVERYTHING);
+    Ok(())
+}
+
+#[test]
+fn bpf_is_needed_to_load() -> Result<()> {
+    nothing_works_without("CAP_BPF")
+}
+
+#[test]
+fn perfmon_is_needed_to_attach() -> Result<()> {
+    nothing_works_without("CAP_PERFMON")
+}
+
+#[test]
+fn dac_read_search_is_needed_for_tracefs_and_fds() -> Result<()> {
+    for tracefs in [Tracefs::Mounted, Tracefs::NotMounted] {
+        let user = User::without(&["CAP_DAC_READ_SEARCH"], tracefs)?;
+        let expected = ["CAP_DAC_READ_SEARCH", "hook", "socket holders", "tracefs"];
+        assert_eq!(user.complaints()?, expected.map(str::to_owned).into());
+        let (owner, fds) = (false, false);
+        assert_eq!(
+            user.watch()?,
+            Seen {
+                owner,
+                fds,
+                ..EVERYTHING
+            }
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn sys_ptrace_is_needed_for_owners_and_namespaces() -> Result<()> {
+    let user = User::without(&["CAP_SYS_PTRACE"], Tracefs::NotMounted)?;
+    let expected = ["CAP_SYS_PTRACE", "socket holders"];
+    assert_eq!(user.complaints()?, expected.map(str::to_owned).into());
+    let (owner, namespace) = (false, false);
+    assert_eq!(
+        user.watch()?,
+        Seen {
+            owner,
+            namespace,
+            ..EVERYTHING
+        }
+    );
+    Ok(())
+}
+
+#[test]
+fn sys_admin_is_needed_for_namespaces_and_to_mount_tracefs() -> Result<()> {
+    let namespace = false;
+    let user = User::without(&["CAP_SYS_ADMIN"], Tracefs::Mounted)?;
+    let expected = ["CAP_SYS_ADMIN", "network namespaces"];
+    assert_eq!(user.complaints()?, expected.map(str::to_owned).into());
+    assert_eq!(
+        user.watch()?,
+        Seen {
+            namespace,
+            ..EVERYTHING
+        }
+    );
+
+    let user = User::without(&["CAP_SYS_ADMIN"], Tracefs::NotMounted)?;
+    let expected = ["CAP_SYS_ADMIN", "hook", "network namespaces", "tracefs"];
+    assert_eq!(user.complaints()?, expected.map(str::to_owned).into());
+    let fds = false;
+    assert_eq!(
+        user.watch()?,
+        Seen {
+            namespace,
+            fds,
+            ..EVERYTHING
+        }
+    );
+    Ok(())
+}
+
+/// Who adds a capability to the list adds its proof here.
+#[test]
+fn no_capability_is_asked_for_without_proof() {
+    let proven = [
+        "CAP_BPF",
+        "CAP_PERFMON",
+        "CAP_DAC_READ_SEARCH",
+        "CAP_SYS_PTRACE",
+        "CAP_SYS_ADMIN",
+    ];
+    assert_eq!(PRIVILEGES.map(|privilege| privilege.name), proven);
+}
+
+/// The command in `doctor`'s own words, on a copy of the program.
+#[test]
+fn what_doctor_says_of_setcap_is_enough() -> Result<()> {
+    let mut user = User::without(
+        &PRIVILEGES.map(|privilege| privilege.name),
+        Tracefs::NotMounted,
+    )?;
+    let report: Value = serde_json::from_slice(&user.run(&["doctor", "--format", "json"])?.stdout)?;
+    let fix = report["checks"][0]["fix"].as_str().context("no fix")?;
+    let command = fix.split('`').find(|part| part.starts_with("setcap "));
+    let command = command.context("no command")?;
+    let command = command.replace("$(which tcpleak)", &user.program);
+    assert!(
+        Command::new("sh")
+            .args(["-c", &command])
+            .status()?
+            .success(),
+        "{command}"
+    );
+    // Capabilities of a file need room in the bounding set.
+    user.words.retain(|word| !word.contains("-set="));
+    assert_eq!(user.complaints()?, BTreeSet::new());
+    assert_eq!(user.watch()?, EVERYTHING);
+    Ok(())
+}
+
+#[test]
+fn a_plan_that_is_refused_says_what_to_do() -> Result<()> {
+    for plan in ["fentry", "kprobe", "tracepoint"] {
+        let doctor = Command::new(program()?)
+            .args(["doctor", "--format", "json", "--plan", plan])
+            .output()?;
+        let report: Value = serde_json::from_slice(&doctor.stdout)?;
+        if doctor.status.code() == Some(0) {
+            assert_eq!(report["plan"], plan);
+            continue;
+        }
+        assert_eq!(
+            (doctor.status.code(), &report["plan"]),
+            (Some(1), &Value::Null)
+        );
+        let checks = report["checks"].as_array().context("no checks")?;
+        let attach = checks.iter().find(|check| check["name"] == "attach");
+        let attach = attach.context("no check attach")?;
+        assert!(
+            attach["fix"].as_str().is_some_and(|fix| !fix.is_empty()),
+            "{attach}"
+        );
+        assert!(
+            attach["found"]
+                .as_str()
+                .is_some_and(|found| found.contains(plan) || found.contains("hook"))
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn after_attaching_only_what_is_needed_is_left() -> Result<()> {
+    let user = User::without(&[], Tracefs::NotMounted)?;
+    let holder = Holder::start(&[])?;
+    for (mut command, bounded) in [(Command::new(program()?), true), (user.command(), false)] {
+        command.args(["leaks", "--for", "4s", "--format", "json"]);
+        let mut running = Running(command.stdout(Stdio::null()).spawn()?);
+        let tasks = format!("/proc/{}/task", running.0.id());
+        let main = format!("{tasks}/{}/status", running.0.id());
+        // setpriv becomes tcpleak, which sets it last.
+        let patience = Instant::now() + Duration::from_secs(20);
+        while !fs::read_to_string(&main)?.contains("NoNewPrivs:\t1") {
+            ensure!(Instant::now() < patience, "privileges are not dropped");
+            sleep(Duration::from_millis(5));
+        }
+        let mut threads = 0;
+        while running.0.try_wait()?.is_none() {
+            let mut now = 0;
+            for task in fs::read_dir(&tasks).into_iter().flatten().flatten() {
+                // A thread may end meanwhile.
+                if let Ok(status) = fs::read_to_string(task.path().join("status")) {
+                    assert_restricted(&status, bounded);
+                    now += 1;
+                }
+            }
+            threads = threads.max(now);
+            sleep(Duration::from_millis(2));
+        }
+        assert!(threads > 1, "the thread of the snapshots was not seen");
+        assert!(running.0.wait()?.success());
+    }
+    drop(holder);
+    Ok(())
+}
+
+/// CAP_DAC_READ_SEARCH (2) and CAP_SYS_PTRACE (19): to read owners of sockets.
+const KEPT: &str = "0000000000080004";
+const NONE: &str = "0000000000000000";
+
+/// A thread's status shows the kept capabilities and no way to others. Without
+/// CAP_SETPCAP the bounding set cannot be cut; no_new_privs makes it harmless.
+fn assert_restricted(status: &str, bounded: bool) {
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.map_or("missing", |line| line.trim_start_matches(':').trim())
+    };
+    // A thread that has just ended shows nothing.
+    if field("State").starts_with(['X', 'Z']) {
+        return;
+    }
+    for (name, expected) in [
+        ("CapEff", KEPT),
+        ("CapPrm", KEPT),
+        ("CapInh", NONE),
+        ("CapAmb", NONE),
+        ("NoNewPrivs", "1"),
+    ] {
+        assert_eq!(field(name), expected, "{name} in {status}");
+    }
+    if bounded {
+        assert_eq!(field("CapBnd"), KEPT, "{status}");
+    }
+}
+
+/// Without this one and CAP_SYS_ADMIN, which includes it: one line that says so.
+fn nothing_works_without(name: &str) -> Result<()> {
+    let user = User::without(&[name, "CAP_SYS_ADMIN"], Tracefs::Mounted)?;
+    let expected = [name, "CAP_SYS_ADMIN", "attach", "network namespaces"];
+    assert_eq!(user.complaints()?, expected.map(str::to_owned).into());
+    for command in ["leaks", "trace"] {
+        let output = user.run(&[command, "--for", "1s"])?;
+        let said = String::from_utf8(output.stderr)?;
+        assert_eq!(
+            (output.status.code(), output.stdout.len()),
+            (Some(1), 0),
+            "{said}"
+        );
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.contains("run as root"), "{said}");
+    }
+    Ok(())
+}

@@ -1,0 +1,253 @@
+//! Somebody without root, and what root has on the host meanwhile.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    fs,
+    io::{BufRead as _, BufReader},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use tracer::load::privileges::PRIVILEGES;
+
+/// Holds a connection to itself and opens others all the time, for an instant
+/// each: no snapshot tells their file descriptors.
+const HOLDER: &str = "
+import socket, time
+listener = socket.create_server(('127.0.0.1', 0))
+held = socket.create_connection(listener.getsockname())
+held_too, _ = listener.accept()
+print(held.fileno(), flush=True)
+while True:
+    client = socket.create_connection(listener.getsockname())
+    server, _ = listener.accept()
+    time.sleep(0.02)
+    client.close()
+    server.close()
+    time.sleep(0.03)
+";
+
+/// Where the tested program finds tracefs. Whatever is mounted for that is
+/// mounted in a namespace of its own, and goes away with it.
+#[derive(Clone, Copy)]
+pub(super) enum Tracefs {
+    Mounted,
+    NotMounted,
+}
+
+/// What a run without root is to see.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// Process and fd of a connection of root's from before the start.
+    pub(super) owner: bool,
+    /// A connection in another network namespace from before the start.
+    pub(super) namespace: bool,
+    /// The fd of each connection opened meanwhile.
+    pub(super) fds: bool,
+}
+
+/// The tested program.
+pub(super) fn program() -> Result<OsString> {
+    std::env::var_os("TCPLEAK_BIN").context("TCPLEAK_BIN is not set: use cargo xtask test")
+}
+
+/// Somebody without root who has been granted capabilities.
+pub(super) struct User {
+    pub(super) words: Vec<String>,
+    pub(super) program: String,
+    directory: PathBuf,
+    own: Holder,
+    other: Holder,
+}
+
+impl User {
+    /// The listed capabilities but `missing`.
+    pub(super) fn without(missing: &[&str], tracefs: Tracefs) -> Result<Self> {
+        let held = PRIVILEGES.iter().map(|privilege| privilege.name);
+        let held: String = held
+            .filter(|name| !missing.contains(name))
+            .map(|name| format!(",+{}", name.trim_start_matches("CAP_").to_lowercase()))
+            .collect();
+        let mounts = match tracefs {
+            Tracefs::Mounted => "mountpoint -q $T || mount -t tracefs tracefs $T",
+            Tracefs::NotMounted => "umount -a -t tracefs,debugfs",
+        };
+        // The build's directories may be closed to others.
+        let directory = unique_directory()?;
+        let program = directory.join("tcpleak");
+        fs::copy(self::program()?, &program)?;
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+        let program = program.to_str().context("a path of text")?.to_owned();
+        let script = format!("T=/sys/kernel/tracing; {mounts} || exit 125; exec \"$@\"");
+        let words = ["unshare", "--mount", "sh", "-c", &script, "sh", "setpriv"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(["--reuid=65534", "--regid=65534", "--clear-groups"].map(str::to_owned))
+            .chain(
+                ["inh-caps", "ambient-caps", "bounding-set"]
+                    .map(|set| format!("--{set}=-all{held}")),
+            )
+            .chain([program.clone()])
+            .collect();
+        Ok(Self {
+            words,
+            program,
+            directory,
+            own: Holder::start(&[])?,
+            other: Holder::start(&[
+                "unshare",
+                "--net",
+                "sh",
+                "-c",
+                "ip link set lo up; exec \"$@\"",
+                "sh",
+            ])?,
+        })
+    }
+
+    pub(super) fn command(&self) -> Command {
+        let mut command = Command::new(&self.words[0]);
+        command.args(&self.words[1..]);
+        command
+    }
+
+    pub(super) fn run(&self, args: &[&str]) -> Result<Output> {
+        Ok(self.command().args(args).output()?)
+    }
+
+    /// What `doctor` finds wrong, all hooks as one, each with a way to mend it.
+    pub(super) fn complaints(&self) -> Result<BTreeSet<String>> {
+        let output = self.run(&["doctor", "--format", "json"])?;
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+        assert_eq!(output.status.success(), report["plan"].is_string());
+        let mut complaints = BTreeSet::new();
+        for check in report["checks"].as_array().context("no checks")? {
+            let name = check["name"].as_str().context("no name")?;
+            if check["status"] != "ok" {
+                assert!(check["fix"].is_string(), "{check}");
+                let kind = if name.starts_with("hook ") {
+                    "hook"
+                } else {
+                    name
+                };
+                complaints.insert(kind.to_owned());
+            }
+        }
+        Ok(complaints)
+    }
+
+    /// Runs `leaks` and `trace`.
+    pub(super) fn watch(&self) -> Result<Seen> {
+        let leaks = self.run(&["leaks", "--for", "1s", "--all", "--format", "json"])?;
+        let said = String::from_utf8_lossy(&leaks.stderr);
+        assert!(leaks.status.success(), "{said}");
+        let report: Value = serde_json::from_slice(&leaks.stdout)?;
+        let groups = report["groups"].as_array().context("no groups")?;
+        let connections = || {
+            groups
+                .iter()
+                .filter_map(|group| group["connections"].as_array())
+                .flatten()
+        };
+        let is_held = |c: &Value, by: &Holder| {
+            c["pid"] == by.pid() && c["fd"] == by.fd && c["known"] == "inherited"
+        };
+
+        let trace = self.run(&["trace", "--for", "1s", "--format", "jsonl"])?;
+        let lines = String::from_utf8(trace.stdout)?;
+        let events = lines.lines().map(serde_json::from_str::<Value>);
+        let events = events.collect::<Result<Vec<_>, _>>()?;
+        let closed: Vec<&Value> = events
+            .iter()
+            .filter(|e| {
+                e["event"] == "app-close" && e["pid"] == self.own.pid() && e["role"] == "client"
+            })
+            .collect();
+        assert!(
+            closed.len() > 5,
+            "{} of the short connections were traced",
+            closed.len()
+        );
+        let with_fd = closed.iter().filter(|event| event["fd"].is_i64()).count();
+        // One may have been opened while hook after hook was attached.
+        assert!(
+            with_fd == 0 || with_fd + 1 >= closed.len(),
+            "{with_fd} of {}",
+            closed.len()
+        );
+        Ok(Seen {
+            owner: connections().any(|c| is_held(c, &self.own)),
+            namespace: connections()
+                .any(|c| c["netns"] == self.other.netns && c["known"] == "inherited"),
+            fds: with_fd > 0,
+        })
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// The holder of a connection, as root.
+pub(super) struct Holder {
+    running: Running,
+    fd: i64,
+    netns: u64,
+}
+
+impl Holder {
+    pub(super) fn start(within: &[&str]) -> Result<Self> {
+        let words: Vec<&str> = within
+            .iter()
+            .copied()
+            .chain(["python3", "-c", HOLDER])
+            .collect();
+        let mut child = Running(
+            Command::new(words[0])
+                .args(&words[1..])
+                .stdout(Stdio::piped())
+                .spawn()?,
+        );
+        let mut line = String::new();
+        BufReader::new(child.0.stdout.take().context("no pipe")?).read_line(&mut line)?;
+        let netns = fs::metadata(format!("/proc/{}/ns/net", child.0.id()))?.ino();
+        let fd = line.trim().parse().context("the holder did not start")?;
+        Ok(Self {
+            running: child,
+            fd,
+            netns,
+        })
+    }
+
+    fn pid(&self) -> u32 {
+        self.running.0.id()
+    }
+}
+
+fn unique_directory() -> Result<PathBuf> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("tcpleak-privileges-{}-{count}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    fs::create_dir(&path)?;
+    Ok(path)
+}
+
+/// A process that ends when the test does, however that comes out.
+pub(super) struct Running(pub(super) Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
