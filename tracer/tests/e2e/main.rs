@@ -1,3 +1,4 @@
 //! End-to-end tests: `tcpleak` against real programs on real sockets.
 
+mod hostile;
 mod privileges;
