@@ -25,7 +25,7 @@ use crate::{
     reconcile::Snapshot,
     table::site::{SiteKey, Tally},
     tcp::State,
-    view::{self, LeaksOptions},
+    view::{self, Format, LeaksOptions},
 };
 
 /// Points on each site's curve over a watch: enough for two halves with a trend.
@@ -51,6 +51,14 @@ pub(super) fn run(args: &LeaksArgs) -> Result<Outcome> {
         options,
     )?;
     out.flush()?;
+    if matches!(args.output.format, Format::Jsonl | Format::Csv) {
+        // Rows of groups and connections have no place for it.
+        let loss = report.loss;
+        eprintln!(
+            "tcpleak: {} records lost, {} connections repaired",
+            loss.events_lost, loss.repaired
+        );
+    }
     Ok(match args.fail_on {
         Some(FailOn::Leak) if report.summary.leaked > 0 => Outcome::Leaks,
         _ => Outcome::Fine,
