@@ -111,7 +111,10 @@ impl Collector {
         let ring = attached.tracer.ring()?;
         Ok(Self {
             source: RingSource::new(ring).context("cannot poll the ring buffer")?,
-            table: Table::new(!attached.tracer.chosen.has_cookie()),
+            table: Table::new(
+                !attached.tracer.chosen.has_cookie(),
+                selection != Selection::default(),
+            ),
             tracer: attached.tracer,
             namespaces: Arc::new(attached.namespaces),
             selection,

@@ -100,6 +100,7 @@ async fn watch(
                 (key.pid != 0).then_some(key.pid),
             )
     };
+    let shows_all = !selection.wants_owner() && args.selection.cgroup.is_none();
     let groups = assemble::groups(&collector.table, &host(&snapshot), moment, wants, owner_of);
     Ok(Leaks {
         host: host_name(),
@@ -111,7 +112,7 @@ async fn watch(
             collector.clock.at(snapshot.ended),
         ),
         loss: collector.loss(),
-        summary: assemble::summary(&collector.table, &groups),
+        summary: assemble::summary(&collector.table, &groups, shows_all),
         groups,
     })
 }

@@ -64,7 +64,7 @@ pub struct Owner {
     pub pid: u32,
     /// The thread that opened or accepted it; `None` where that was not seen.
     pub tid: Option<u32>,
-    /// Effective uid of the opener, or the socket's uid.
+    /// Real uid of the opener, or the socket's uid.
     pub uid: u32,
     /// Name at that time.
     pub comm: Comm,
@@ -208,19 +208,20 @@ impl Connection {
             .map(|at| self.closed_at.unwrap_or(now).ms_since(at))
     }
 
-    /// Milliseconds in the present state, at least: exact where the transition
-    /// was seen, else from what the snapshot proves.
-    ///
-    /// The kernel acknowledges the transition into FIN_WAIT2 and hears nothing
-    /// after a silent peer's, so the last acknowledgement bounds that state.
+    /// Milliseconds in the present state: exact where the transition was seen,
+    /// else at least this. No segment moves a connection without carrying an
+    /// acknowledgement, so the last one that came in bounds the time since.
     #[must_use]
     pub fn state_ms(&self, now: BootTime) -> Option<u64> {
         if let Some(at) = self.state_at {
             return Some(now.ms_since(at));
         }
         match (self.state, &self.sample) {
-            (State::FinWait2, Some(sample)) => sample.ack_received_ms,
-            _ => None,
+            (State::Listen | State::Close, _) | (_, None) => None,
+            (_, Some(sample)) => {
+                let quiet = sample.ack_received_ms?;
+                Some(quiet.saturating_add(now.ms_since(sample.at)))
+            }
         }
     }
 

@@ -58,7 +58,7 @@ struct Script {
 
 impl Script {
     fn new() -> Self {
-        let mut table = Table::new(false);
+        let mut table = Table::new(false, false);
         table.begin_snapshot();
         table.end_snapshot();
         Self {
@@ -490,7 +490,7 @@ proptest! {
     /// once, and the sites' books agree with the table's.
     #[test]
     fn the_books_balance(events in proptest::collection::vec(any_event(), 0..300)) {
-        let mut table = Table::new(false);
+        let mut table = Table::new(false, false);
         for event in &events {
             table.apply(event, |_, _, _| {});
         }
