@@ -5,12 +5,9 @@ use std::net::SocketAddr;
 use super::{Holder, Snapshot, Socket, reconcile};
 use crate::{
     clock::BootTime,
-    decode::{Circumstance, Ends, Event},
+    decode::{Circumstance, Comm, Ends, Event, Owner},
     reconcile::Figures,
-    table::{
-        Table,
-        connection::{Comm, Owner, Sample},
-    },
+    table::{Table, connection::Sample},
     tcp::{Known, Role, State},
 };
 

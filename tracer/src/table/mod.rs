@@ -10,7 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
     clock::BootTime,
-    decode::{Circumstance, Ends, Event},
+    decode::{Circumstance, Ends, Event, Owner},
     tcp::{Known, Role, State},
 };
 
@@ -19,7 +19,7 @@ mod ending;
 pub mod site;
 mod sites;
 
-use connection::{ConnId, ConnectReturn, Connection, Linger, Owner};
+use connection::{ConnId, ConnectReturn, Connection, Linger};
 use site::{SiteKey, Tally};
 use sites::{SiteIndex, Sites};
 

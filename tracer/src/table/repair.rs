@@ -5,8 +5,8 @@ use rustc_hash::FxHashSet;
 use super::{Entry, Origin, Table, end};
 use crate::{
     clock::BootTime,
-    decode::Ends,
-    table::connection::{ConnId, Connection, Owner, Sample},
+    decode::{Ends, Owner},
+    table::connection::{ConnId, Connection, Sample},
     tcp::{Known, Role, State},
 };
 

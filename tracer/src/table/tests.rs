@@ -4,11 +4,10 @@ use std::net::SocketAddr;
 
 use proptest::prelude::*;
 
-use super::{Change, Table, connection::Owner};
+use super::{Change, Table};
 use crate::{
     clock::BootTime,
-    decode::{Circumstance, Ends, Event},
-    table::connection::Comm,
+    decode::{Circumstance, Comm, Ends, Event, Owner},
     tcp::{ClosedBy, Known, Role, State},
 };
 
