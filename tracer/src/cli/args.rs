@@ -8,12 +8,20 @@ use ipnet::IpNet;
 use super::values;
 use crate::{plan::PlanName, view::Format};
 
+/// Help fits the narrowest terminal, and does not change with its width in a pipe.
+const HELP_WIDTH: usize = 80;
+
 /// Finds TCP connections that never close and sockets stuck in wait states, and
 /// names who must act: the process, the file descriptor, since when, and why.
 ///
 /// Without a command: `tcpleak leaks`.
 #[derive(Debug, Parser)]
-#[command(name = "tcpleak", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "tcpleak",
+    version,
+    args_conflicts_with_subcommands = true,
+    max_term_width = HELP_WIDTH
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -44,7 +52,8 @@ Examples:
   tcpleak leaks --for 10m --pid 4242       watch one process for ten minutes
   tcpleak leaks --for 2m --fail-on leak    exit with 3 if something leaks
 
-Exit codes: 0 fine, 1 could not run, 2 wrong usage, 3 leaks found (--fail-on leak)";
+Exit codes:
+  0 fine, 1 could not run, 2 wrong usage, 3 leaks found (--fail-on leak)";
 
 const TRACE_HELP: &str = "\
 Examples:
@@ -55,7 +64,7 @@ Examples:
 #[derive(Clone, Debug, Args)]
 pub struct LeaksArgs {
     /// How long to watch, such as 30s, 5m or 1h30m
-    #[arg(long = "for", value_name = "DURATION", default_value = "60s", value_parser = values::duration)]
+    #[arg(long = "for", value_name = "DURATION", default_value = "60s", value_parser = values::duration, allow_hyphen_values = true)]
     pub watch: Duration,
     /// Exit with 3 when there is a finding of this kind
     #[arg(long, value_name = "KIND")]
@@ -88,7 +97,7 @@ pub enum FailOn {
 #[derive(Clone, Debug, Args)]
 pub struct TraceArgs {
     /// Stop after this long, such as 30s or 5m
-    #[arg(long = "for", value_name = "DURATION", value_parser = values::duration)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = values::duration, allow_hyphen_values = true)]
     pub watch: Option<Duration>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would take it for help text")]

@@ -1,7 +1,7 @@
 //! The program: parse, run, report, exit code.
 
 use std::{
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write},
     process::ExitCode,
 };
 
@@ -10,7 +10,7 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::{enrich, load, selection::Selection};
+use crate::{enrich, load, model::untrusted::spelled_out, selection::Selection};
 
 pub mod args;
 mod doctor;
@@ -61,7 +61,7 @@ pub fn main() -> ExitCode {
         // The reader has seen enough.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tcpleak: {error:#}");
+            say(&in_one_line(&error));
             ExitCode::from(FAILED)
         }
     }
@@ -70,9 +70,14 @@ pub fn main() -> ExitCode {
 /// Help goes out as it is; an error becomes one line.
 fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        // A closed pipe is a normal end of --help, too.
-        let _ = error.print();
-        return ExitCode::SUCCESS;
+        return match error.print() {
+            // A closed pipe is a normal end of --help, too.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                say(&format!("cannot write the output: {error}"));
+                ExitCode::from(FAILED)
+            }
+            _ => ExitCode::SUCCESS,
+        };
     }
     let text = error.to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -81,16 +86,33 @@ fn usage(error: &clap::Error) -> ExitCode {
         .unwrap_or("wrong usage")
         .trim_start_matches("error: ");
     // clap lists missing arguments and suggestions on lines of their own.
-    let more: Vec<&str> = lines
+    let more: String = lines
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+        .map(|line| match line.strip_prefix("tip: ") {
+            Some(tip) => format!("; {tip}"),
+            None => format!(" {line}"),
+        })
         .collect();
-    let more = if more.is_empty() {
-        String::new()
-    } else {
-        format!(" {}", more.join(" "))
-    };
-    eprintln!("tcpleak: {what}{more} (see tcpleak --help)");
+    say(&format!("{what}{more} (see tcpleak --help)"));
     ExitCode::from(USAGE)
+}
+
+/// One line on standard error, whatever the text quotes. That nobody may be
+/// listening there is no reason to fail, as `eprintln!` would.
+fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "tcpleak: {}", spelled_out(text));
+}
+
+/// An error and its causes. One that its parent quotes is not said twice.
+fn in_one_line(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |line, cause| {
+        let cause = cause.to_string();
+        match line.as_str() {
+            "" => cause,
+            said if said.ends_with(&cause) => line,
+            said => format!("{said}: {cause}"),
+        }
+    })
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
@@ -111,6 +133,8 @@ fn log_to_stderr() {
         .with_max_level(level.unwrap_or(LevelFilter::WARN))
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
+        // It would say with `eprintln!` that standard error cannot be written.
+        .log_internal_errors(false)
         .try_init();
 }
 

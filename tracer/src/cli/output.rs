@@ -45,14 +45,14 @@ impl Sink {
     /// Where the file cannot be emptied.
     pub(super) fn writer(&mut self) -> io::Result<Box<dyn Write>> {
         Ok(match self {
-            Self::Stdout => Box::new(BufWriter::new(io::stdout())),
+            Self::Stdout => Box::new(BufWriter::new(Named(io::stdout()))),
             Self::File(file) => match file.take() {
                 Some(file) => {
                     // A pipe or device has no length.
                     if file.metadata()?.is_file() {
                         file.set_len(0)?;
                     }
-                    Box::new(BufWriter::new(file))
+                    Box::new(BufWriter::new(Named(file)))
                 }
                 None => Box::new(io::sink()),
             },
@@ -72,6 +72,24 @@ impl Sink {
             color: is_terminal && wants_color,
         }
     }
+}
+
+/// A stream whose errors say what failed.
+struct Named<W>(W);
+
+impl<W: Write> Write for Named<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(name)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(name)
+    }
+}
+
+/// The kind stays: it tells a closed pipe from a full disk, and what to retry.
+fn name(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot write the output: {error}"))
 }
 
 fn open(path: &Path) -> io::Result<File> {

@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use tokio::time::sleep;
 
 use super::{
-    Outcome, args::TraceArgs, interrupted, is_in_cgroup, load_options, output::Sink, runtime,
+    Outcome, args::TraceArgs, interrupted, is_in_cgroup, load_options, output::Sink, runtime, say,
     selection,
 };
 use crate::{
@@ -163,14 +163,14 @@ impl Streamer {
         self.tell_loss(now, collector.loss())?;
         self.out.flush()?;
         let loss = self.loss;
-        eprintln!(
-            "tcpleak: {} events of {} connections, plan {}; {} records lost, {} connections repaired",
+        say(&format!(
+            "{} events of {} connections, plan {}; {} records lost, {} connections repaired",
             self.told,
             collector.table.counters().seen,
             collector.plan(),
             loss.events_lost,
             loss.repaired
-        );
+        ));
         Ok(Outcome::Fine)
     }
 }

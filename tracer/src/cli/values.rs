@@ -5,6 +5,7 @@ use std::{fs, net::IpAddr, os::unix::fs::MetadataExt, path::PathBuf, time::Durat
 use bytesize::ByteSize;
 use ipnet::IpNet;
 use jiff::SignedDuration;
+use nix::sys::statfs::{NSFS_MAGIC, statfs};
 
 use crate::load;
 
@@ -35,18 +36,29 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
 
 /// A name of `ip netns`, a path, or an inode number.
 pub(super) fn netns(text: &str) -> Result<u32, String> {
-    if let Ok(inode) = text.parse() {
-        return Ok(inode);
+    if let Ok(inode) = text.parse::<u32>() {
+        // The kernel side takes 0 for any.
+        return if inode == 0 {
+            Err("no network namespace has the inode number 0".to_owned())
+        } else {
+            Ok(inode)
+        };
     }
     let path = if text.contains('/') {
         PathBuf::from(text)
     } else {
         PathBuf::from("/run/netns").join(text)
     };
-    let metadata = fs::metadata(&path).map_err(|error| {
+    let unknown = |error| {
         format!("no such network namespace ({error}); `ip netns list` shows the named ones")
-    })?;
-    u32::try_from(metadata.ino()).map_err(|_| "not a network namespace".to_owned())
+    };
+    let not_one = || "not a network namespace; a path looks like /proc/PID/ns/net".to_owned();
+    let metadata = fs::metadata(&path).map_err(unknown)?;
+    let kind = statfs(&path).map_err(|errno| unknown(errno.into()))?;
+    if kind.filesystem_type() != NSFS_MAGIC {
+        return Err(not_one());
+    }
+    u32::try_from(metadata.ino()).map_err(|_| not_one())
 }
 
 /// `8MiB`.
@@ -60,7 +72,7 @@ pub(super) fn ring_bytes(text: &str) -> Result<u32, String> {
 mod tests {
     use std::time::Duration;
 
-    use super::{duration, network, ring_bytes};
+    use super::{duration, netns, network, ring_bytes};
 
     #[test]
     fn durations() {
@@ -79,6 +91,15 @@ mod tests {
         assert!(network("::1").is_ok_and(|net| net.prefix_len() == 128));
         for wrong in ["10.0.0.0/33", "10.0.0", "host", ""] {
             assert!(network(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn network_namespaces() {
+        assert!(netns("/proc/self/ns/net").is_ok_and(|inode| inode > 0));
+        assert_eq!(netns("4026531840"), Ok(4_026_531_840));
+        for wrong in ["0", "/proc/self/status", "/nonexistent", "4294967296", ""] {
+            assert!(netns(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -6,6 +6,18 @@ use std::io;
 use aya::programs::ProgramError;
 use thiserror::Error;
 
+use super::tracefs::Lack;
+
+/// Why nothing can be traced, and what to do about it.
+#[derive(Debug, Error)]
+#[error("{why}; {fix}")]
+pub struct Blocked {
+    /// What is missing or in the way.
+    pub why: String,
+    /// What the user can do.
+    pub fix: String,
+}
+
 /// A probe that could not be put in place.
 #[derive(Debug, Error)]
 pub enum Refused {
@@ -15,6 +27,9 @@ pub enum Refused {
     /// This kernel cannot.
     #[error("not supported by this kernel: {0}")]
     Unsupported(String),
+    /// The event's number is in tracefs, which is out of reach.
+    #[error("{}", .0.why)]
+    NoTracefs(Lack),
     /// It should have worked.
     #[error("failed: {0}")]
     Failed(String),
@@ -29,7 +44,10 @@ impl Refused {
                 "run as root, or grant the capabilities that `tcpleak doctor` lists; under \
                  lockdown=confidentiality not even root may"
             }
-            Self::Unsupported(_) => "another way is tried where there is one; else a newer kernel",
+            Self::Unsupported(_) => {
+                "nothing where another way serves as well; else a newer kernel, or another --plan"
+            }
+            Self::NoTracefs(lack) => lack.fix,
             Self::Failed(_) => "please report this line with the kernel's version",
         }
     }
@@ -60,9 +78,12 @@ impl From<ProgramError> for Refused {
                 let reason = log
                     .lines()
                     .rev()
-                    .find(|line| !line.is_empty() && !line.starts_with("processed"))
-                    .unwrap_or("no verifier output");
-                Self::from_errno(io_error, &format!("loading ({reason})"))
+                    .find(|line| !line.is_empty() && !line.starts_with("processed"));
+                let what = match reason {
+                    Some(reason) => format!("loading ({reason})"),
+                    None => "loading".to_owned(),
+                };
+                Self::from_errno(io_error, &what)
             }
             ProgramError::SyscallError(syscall) => {
                 Self::from_errno(&syscall.io_error, syscall.call)

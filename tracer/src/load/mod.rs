@@ -3,7 +3,7 @@
 //! and by the kernel if this process dies first.
 
 use std::{
-    fs,
+    fmt, fs,
     ops::Deref,
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     path::{Path, PathBuf},
@@ -32,7 +32,7 @@ pub mod error;
 pub mod privileges;
 pub mod tracefs;
 
-use error::Refused;
+use error::{Blocked, Refused};
 
 /// The kernel side, built by `cargo xtask ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/tcpleak.bpf.o");
@@ -95,27 +95,41 @@ impl Kernel {
     /// Reads the kernel's types from `path`, or from [`VMLINUX_BTF`].
     ///
     /// # Errors
-    /// In one line: the file cannot be read, is not BTF, or lacks a field.
-    pub fn read(path: Option<&Path>) -> Result<Self> {
+    /// The file cannot be read, is not BTF, or lacks a field.
+    pub fn read(path: Option<&Path>) -> Result<Self, Blocked> {
         let file = path.unwrap_or(Path::new(VMLINUX_BTF));
-        let bytes = fs::read(file).with_context(|| match path {
-            Some(path) => format!("cannot read the BTF file {}", path.display()),
-            None => format!(
-                "the kernel shows no types at {VMLINUX_BTF}: it needs CONFIG_DEBUG_INFO_BTF, or \
-                 hand in a matching BTF file with --btf FILE"
-            ),
-        })?;
-        let wrong = || {
-            format!(
-                "{} does not describe this kernel: hand in the BTF of its vmlinux with --btf FILE",
-                file.display()
-            )
+        let blocked = |why| Blocked {
+            why,
+            fix: types_fix(path),
         };
-        let types = KernelTypes::parse(&bytes).with_context(wrong)?;
+        let shown = file.display();
+        let bytes = fs::read(file).map_err(|error| {
+            blocked(format!("cannot read the kernel's types, {shown}: {error}"))
+        })?;
+        let wrong = |error: &dyn fmt::Display| {
+            blocked(format!("{shown} does not describe this kernel: {error}"))
+        };
+        let types = KernelTypes::parse(&bytes).map_err(|error| wrong(&error))?;
         Ok(Self {
-            offsets: btf::offsets(&types).with_context(wrong)?,
-            btf: Btf::parse(&bytes, Endianness::default()).with_context(wrong)?,
+            offsets: btf::offsets(&types).map_err(|error| wrong(&error))?,
+            btf: Btf::parse(&bytes, Endianness::default()).map_err(|error| wrong(&error))?,
         })
+    }
+}
+
+/// How to come by the kernel's types where `given` was of no use.
+fn types_fix(given: Option<&Path>) -> String {
+    let makes = "`pahole --btf_encode_detached=FILE vmlinux` makes it from the distribution's \
+                 vmlinux with debug symbols";
+    match given {
+        Some(path) if path != Path::new(VMLINUX_BTF) && Path::new(VMLINUX_BTF).exists() => {
+            format!("leave out --btf: this kernel shows its types at {VMLINUX_BTF}")
+        }
+        Some(_) => format!("hand in the BTF of this very kernel: {makes}"),
+        None => format!(
+            "boot a kernel with CONFIG_DEBUG_INFO_BTF=y, or hand in the BTF of this one with \
+             --btf FILE: {makes}"
+        ),
     }
 }
 
@@ -268,10 +282,7 @@ fn explain_load(error: aya::EbpfError) -> anyhow::Error {
         if let Some(io) = inner.downcast_ref::<std::io::Error>()
             && io.kind() == std::io::ErrorKind::PermissionDenied
         {
-            return anyhow!(
-                "the kernel does not let this process use eBPF: run as root (sudo tcpleak ...), \
-                 or see `tcpleak doctor` for the capabilities to grant"
-            );
+            return privileges::no_ebpf().into();
         }
         cause = inner.source();
     }
@@ -293,19 +304,22 @@ fn choose(kernel: &Kernel, options: &Options, ebpf: &mut Ebpf) -> Result<Chosen<
 }
 
 fn no_plan(only: Option<PlanName>, refused: &[Refusal<Refused>]) -> anyhow::Error {
-    match (only, refused.last()) {
-        (Some(name), None) => anyhow!(
-            "the plan {name} is not available in this version: use --plan auto or --plan tracepoint"
+    let (why, fix) = match (only, refused.last()) {
+        (Some(name), None) => (
+            format!("the plan {name} is not available in this version"),
+            "use --plan auto",
         ),
-        (None, None) => anyhow!("this version has no probe plan"),
-        (_, Some(last)) => anyhow!(
-            "hook {} cannot attach to {}: {}; {}",
-            last.hook,
-            last.target,
-            last.error,
-            last.error.advice()
+        (None, None) => return anyhow!("this version has no probe plan"),
+        (_, Some(last)) => (
+            format!(
+                "hook {} cannot attach to {}: {}",
+                last.hook, last.target, last.error
+            ),
+            last.error.advice(),
         ),
-    }
+    };
+    let fix = fix.to_owned();
+    Blocked { why, fix }.into()
 }
 
 /// Attaches all probes of a way, or none.
@@ -337,6 +351,9 @@ fn attach_probe(ebpf: &mut Ebpf, btf: &Btf, probe: &Probe) -> Result<(), Refused
             program.attach(name)?;
         }
         Target::Event(group, name) => {
+            if let Some(lack) = tracefs::look().lack() {
+                return Err(Refused::NoTracefs(lack));
+            }
             let program: &mut TracePoint = program.try_into()?;
             once(program.load())?;
             program.attach(group, name)?;

@@ -6,11 +6,15 @@ use std::thread;
 use anyhow::{Context, Result};
 use caps::{CapSet, Capability, CapsHashSet};
 
+use super::error::Blocked;
+
 /// A capability that tcpleak asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct Privilege {
     /// Which.
     pub capability: Capability,
+    /// A greater one that includes it.
+    within: Option<Capability>,
     /// Its name as in capabilities(7).
     pub name: &'static str,
     /// What for.
@@ -21,10 +25,76 @@ pub struct Privilege {
     keep: bool,
 }
 
+impl Privilege {
+    /// Whether this thread has it in effect; and if so, whether only by way of a
+    /// greater one.
+    #[must_use]
+    pub fn held(&self) -> Option<Held> {
+        if has(self.capability) {
+            Some(Held::Itself)
+        } else if self.within.is_some_and(has) {
+            Some(Held::Within)
+        } else {
+            None
+        }
+    }
+}
+
+/// How a privilege is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// By its own capability.
+    Itself,
+    /// By CAP_SYS_ADMIN, which the kernel takes for CAP_BPF and CAP_PERFMON, too.
+    Within,
+}
+
+/// How to get them all: setcap replaces what it set before.
+#[must_use]
+pub fn how_to_grant() -> String {
+    let names: Vec<&str> = PRIVILEGES.iter().map(|privilege| privilege.name).collect();
+    let bits = names.join(",").to_lowercase();
+    // Root in a container.
+    let as_root = if nix::unistd::geteuid().is_root() {
+        "this root user lacks it, as in a container:"
+    } else {
+        "run as root (sudo tcpleak ...), or"
+    };
+    format!(
+        "{as_root} grant all {} at once, with `setcap {bits}+ep $(which tcpleak)`, in a systemd \
+         unit's AmbientCapabilities=, or in a container's list of capabilities to add",
+        names.len()
+    )
+}
+
+/// Why the kernel does not let this process use eBPF.
+pub(super) fn no_ebpf() -> Blocked {
+    let needed = PRIVILEGES
+        .iter()
+        .filter(|privilege| privilege.without.is_none());
+    let (why, fix) = if needed.clone().all(|privilege| privilege.held().is_some()) {
+        (
+            "the kernel refuses eBPF, though this process has the capabilities for it",
+            "a container's seccomp profile must allow bpf(2); a host must not be booted with \
+             lockdown=confidentiality",
+        )
+    } else {
+        (
+            "the kernel does not let this process use eBPF",
+            "run as root (sudo tcpleak ...), or grant the capabilities that `tcpleak doctor` lists",
+        )
+    };
+    Blocked {
+        why: why.to_owned(),
+        fix: fix.to_owned(),
+    }
+}
+
 /// All of them.
 pub const PRIVILEGES: [Privilege; 5] = [
     Privilege {
         capability: Capability::CAP_BPF,
+        within: Some(Capability::CAP_SYS_ADMIN),
         name: "CAP_BPF",
         purpose: "load eBPF programs and maps",
         without: None,
@@ -32,6 +102,7 @@ pub const PRIVILEGES: [Privilege; 5] = [
     },
     Privilege {
         capability: Capability::CAP_PERFMON,
+        within: Some(Capability::CAP_SYS_ADMIN),
         name: "CAP_PERFMON",
         purpose: "attach to tracepoints and read socket fields",
         without: None,
@@ -39,6 +110,7 @@ pub const PRIVILEGES: [Privilege; 5] = [
     },
     Privilege {
         capability: Capability::CAP_DAC_READ_SEARCH,
+        within: None,
         name: "CAP_DAC_READ_SEARCH",
         purpose: "read tracefs and other users' /proc/PID/fd",
         without: Some(
@@ -49,13 +121,18 @@ pub const PRIVILEGES: [Privilege; 5] = [
     },
     Privilege {
         capability: Capability::CAP_SYS_PTRACE,
+        within: None,
         name: "CAP_SYS_PTRACE",
-        purpose: "see which process holds which socket",
-        without: Some("sockets opened before the start by other users have no owner"),
+        purpose: "see which process holds which socket, and which network namespace it is in",
+        without: Some(
+            "sockets opened before the start by other users have no owner, and those in other \
+             network namespaces (containers) are not seen",
+        ),
         keep: true,
     },
     Privilege {
         capability: Capability::CAP_SYS_ADMIN,
+        within: None,
         name: "CAP_SYS_ADMIN",
         purpose: "list sockets of other network namespaces, mount tracefs where it is not",
         without: Some(
@@ -95,7 +172,11 @@ pub fn drop_unneeded(works: impl FnOnce() -> bool + Send) -> Result<()> {
             .unwrap_or(false)
     });
     if !works_without {
-        keep.insert(Capability::CAP_BPF);
+        keep.insert(if has(Capability::CAP_BPF) {
+            Capability::CAP_BPF
+        } else {
+            Capability::CAP_SYS_ADMIN
+        });
     }
 
     // Only with CAP_SETPCAP, which root has; without it there is no more to

@@ -23,6 +23,34 @@ pub enum Tracefs {
     Missing,
 }
 
+/// What is wrong with tracefs, and what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lack {
+    /// What is wrong.
+    pub why: &'static str,
+    /// What the user can do.
+    pub fix: &'static str,
+}
+
+impl Tracefs {
+    /// Why it is of no use; `None` where it is.
+    #[must_use]
+    pub const fn lack(self) -> Option<Lack> {
+        match self {
+            Self::Mounted | Self::Private => None,
+            Self::NotPermitted => Some(Lack {
+                why: "tracefs is not readable for this user",
+                fix: "run as root, or grant CAP_DAC_READ_SEARCH",
+            }),
+            Self::Missing => Some(Lack {
+                why: "tracefs is not mounted",
+                fix: "run as root, grant CAP_SYS_ADMIN, or mount it once, as root: mount -t \
+                      tracefs tracefs /sys/kernel/tracing",
+            }),
+        }
+    }
+}
+
 /// Whether the host has mounted tracefs, and we may read it.
 #[must_use]
 pub fn look() -> Tracefs {
@@ -63,7 +91,11 @@ pub fn ensure() -> Tracefs {
             )
         });
     match mounted {
-        Ok(()) => Tracefs::Private,
+        // To mount it is one right, to read it another.
+        Ok(()) => match look() {
+            Tracefs::Mounted => Tracefs::Private,
+            found => found,
+        },
         Err(_) => Tracefs::Missing,
     }
 }
