@@ -358,8 +358,13 @@ impl Table {
             return;
         };
         end(&mut entry, &mut self.counters, &mut self.sites);
-        entry.connection.free(at);
-        tell(Change::Gone, at, &entry.connection);
+        let connection = &mut entry.connection;
+        let was_held = connection.app_closed_at.is_none() && connection.owner.is_some();
+        connection.free(at);
+        if was_held {
+            tell(Change::AppClosed, at, connection);
+        }
+        tell(Change::Gone, at, connection);
     }
 
     /// Enters a connection in the books; false where there is no room.
