@@ -259,7 +259,13 @@ fn after_a_half_close_the_peers_fin_does_not_let_go_of_the_fd() {
     script.gone(7);
     assert_eq!(script.last().app_closed_at, Some(BootTime(6 * MS)));
     assert_eq!(script.table.live(), 0);
-    let end: Vec<Change> = script.told.iter().rev().take(2).map(|&(change, _)| change).collect();
+    let end: Vec<Change> = script
+        .told
+        .iter()
+        .rev()
+        .take(2)
+        .map(|&(change, _)| change)
+        .collect();
     assert_eq!(end, [Change::Gone, Change::AppClosed]);
 }
 
