@@ -57,7 +57,7 @@ pub struct Header {
     pub pid: u32,
     /// Thread id of the current task.
     pub tid: u32,
-    /// Effective uid of the current task, in the initial user namespace.
+    /// Real uid of the current task, in the initial user namespace.
     pub uid: u32,
 }
 

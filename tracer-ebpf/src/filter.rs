@@ -23,8 +23,7 @@ fn wants_netns(addresses: &Addresses) -> bool {
     netns == 0 || addresses.netns == netns
 }
 
-/// A socket on its way to SYN_SENT has no local port yet, and one that is being
-/// destroyed has none any more.
+/// A socket that is being destroyed has no local port any more.
 #[inline(always)]
 fn wants_port(addresses: &Addresses) -> bool {
     let port = knob!(filter.port);
@@ -49,12 +48,16 @@ fn wants_remote(addresses: &Addresses) -> bool {
         && remote[3] & mask[3] == network[3]
 }
 
-/// Whether a transition belongs to the wanted process.
+/// Whether a transition is wanted: whether it belongs to the wanted process, too.
 ///
 /// Only connect, listen and accept run in the owner's own context, so those
 /// mark the socket as followed, and a child is followed from its listener's port.
 #[inline(always)]
 pub fn wants_transition(sock: u64, addresses: &Addresses, old: u16, new: u16) -> bool {
+    let opens = old == tcp::CLOSE && new == tcp::SYN_SENT;
+    if opens && is_elsewhere(addresses) {
+        return false;
+    }
     let wanted = knob!(filter.pid);
     if wanted == 0 {
         return true;
@@ -97,6 +100,15 @@ pub fn wants_accept(sock: u64) -> bool {
 #[inline(always)]
 pub fn wants_end(sock: u64) -> bool {
     knob!(filter.pid) == 0 || FOLLOWED.remove(sock).is_ok()
+}
+
+/// Under a port filter, whether a connection about to be opened goes to another
+/// port. Its own port is chosen later; should that be the wanted one, the
+/// connection turns up with its next transition.
+#[inline(always)]
+fn is_elsewhere(addresses: &Addresses) -> bool {
+    let port = knob!(filter.port);
+    port != 0 && u32::from(addresses.remote_port) != port && u32::from(addresses.local_port) != port
 }
 
 #[inline(always)]

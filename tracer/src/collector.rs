@@ -25,6 +25,13 @@ use crate::{
 /// How often the kernel's loss counters are read.
 const LOSS_CHECK: Duration = Duration::from_secs(1);
 
+/// Between snapshots that mend losses: at least this long, and this many times
+/// as long as the last one took, so that a host that loses records steadily is
+/// not kept busy by the mending as well.
+const MEND_REST: Duration = Duration::from_secs(2);
+/// See [`MEND_REST`].
+const MEND_REST_TIMES: u32 = 10;
+
 /// Who wants to hear of what happens.
 pub trait Observer {
     /// A connection changed. An error ends the watch.
@@ -70,6 +77,8 @@ pub struct Collector {
     /// When the trace began.
     pub from: BootTime,
     counts: Counts,
+    /// Losses up to here are mended by a snapshot that began later.
+    mended: u64,
 }
 
 /// Everything that needs privileges, done; nothing running yet.
@@ -102,13 +111,17 @@ impl Collector {
         let ring = attached.tracer.ring()?;
         Ok(Self {
             source: RingSource::new(ring).context("cannot poll the ring buffer")?,
-            table: Table::new(!attached.tracer.chosen.has_cookie()),
+            table: Table::new(
+                !attached.tracer.chosen.has_cookie(),
+                selection != Selection::default(),
+            ),
             tracer: attached.tracer,
             namespaces: Arc::new(attached.namespaces),
             selection,
             clock: clocks::wall_clock(),
             from: clocks::boot_time(),
             counts: Counts::default(),
+            mended: 0,
         })
     }
 
@@ -136,7 +149,7 @@ impl Collector {
     #[must_use]
     pub fn loss(&self) -> Loss {
         Loss {
-            events_lost: self.counts.ring_full + self.counts.missed,
+            events_lost: self.counts.lost(),
             ring_full: self.counts.ring_full,
             hook_missed: self.counts.missed,
             repaired: self.table.counters().repaired,
@@ -160,14 +173,18 @@ impl Collector {
 
         let mut checkpoints = steady(checkpoint);
         let mut checks = steady(LOSS_CHECK);
+        let mut rested = Instant::now();
         tokio::pin!(end);
         loop {
             tokio::select! {
                 () = &mut end => return Ok(()),
                 _ = checkpoints.tick() => self.table.checkpoint(clocks::boot_time()),
                 _ = checks.tick() => {
-                    if self.has_lost()? {
+                    self.count()?;
+                    if self.counts.lost() > self.mended && Instant::now() >= rested {
+                        let began = Instant::now();
                         self.snapshot(observer).await?;
+                        rested = Instant::now() + MEND_REST.max(began.elapsed() * MEND_REST_TIMES);
                     }
                     self.tracer.pass_on_warnings();
                     observer.tick(clocks::boot_time(), &self.table, self.loss())?;
@@ -185,6 +202,8 @@ impl Collector {
     /// # Errors
     /// As [`Collector::watch`].
     pub async fn snapshot(&mut self, observer: &mut impl Observer) -> Result<Snapshot> {
+        self.count()?;
+        self.mended = self.counts.lost();
         self.table.begin_snapshot();
         let namespaces = Arc::clone(&self.namespaces);
         let mut gathering: JoinHandle<_> = spawn_blocking(move || snapshot::take(&namespaces));
@@ -199,7 +218,7 @@ impl Collector {
         };
         // What happened before the snapshot ended is in the ring by now.
         while self.drain(observer)? {}
-        self.has_lost()?;
+        self.count()?;
         let selection = &self.selection;
         reconcile(&mut self.table, &snapshot, |socket| {
             let ends = &socket.ends;
@@ -234,14 +253,13 @@ impl Collector {
         Ok(more)
     }
 
-    /// Reads the loss counters. Returns whether more was lost since last time.
-    fn has_lost(&mut self) -> Result<bool> {
-        let now = self
+    /// Reads the kernel's counters.
+    fn count(&mut self) -> Result<()> {
+        self.counts = self
             .tracer
             .counts()
             .context("cannot read the loss counters")?;
-        let before = std::mem::replace(&mut self.counts, now);
-        Ok(now.ring_full > before.ring_full || now.missed > before.missed)
+        Ok(())
     }
 
     /// Under a pid filter, tells the kernel side what the process had before.

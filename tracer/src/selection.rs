@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use tracer_common::config::Filter;
 use zerocopy::transmute;
 
-use crate::table::connection::Owner;
+use crate::decode::Owner;
 
 /// What the user asked for; `None` is any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

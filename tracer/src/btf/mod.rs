@@ -184,3 +184,6 @@ impl KernelTypes {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

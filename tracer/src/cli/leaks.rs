@@ -25,7 +25,7 @@ use crate::{
     reconcile::Snapshot,
     table::site::{SiteKey, Tally},
     tcp::State,
-    view::{self, LeaksOptions},
+    view::{self, Format, LeaksOptions},
 };
 
 /// Points on each site's curve over a watch: enough for two halves with a trend.
@@ -51,6 +51,14 @@ pub(super) fn run(args: &LeaksArgs) -> Result<Outcome> {
         options,
     )?;
     out.flush()?;
+    if matches!(args.output.format, Format::Jsonl | Format::Csv) {
+        // Rows of groups and connections have no place for it.
+        let loss = report.loss;
+        eprintln!(
+            "tcpleak: {} records lost, {} connections repaired",
+            loss.events_lost, loss.repaired
+        );
+    }
     Ok(match args.fail_on {
         Some(FailOn::Leak) if report.summary.leaked > 0 => Outcome::Leaks,
         _ => Outcome::Fine,
@@ -92,6 +100,7 @@ async fn watch(
                 (key.pid != 0).then_some(key.pid),
             )
     };
+    let shows_all = !selection.wants_owner() && args.selection.cgroup.is_none();
     let groups = assemble::groups(&collector.table, &host(&snapshot), moment, wants, owner_of);
     Ok(Leaks {
         host: host_name(),
@@ -103,7 +112,7 @@ async fn watch(
             collector.clock.at(snapshot.ended),
         ),
         loss: collector.loss(),
-        summary: assemble::summary(&collector.table, &groups),
+        summary: assemble::summary(&collector.table, &groups, shows_all),
         groups,
     })
 }

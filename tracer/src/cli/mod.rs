@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::{enrich, load, model::untrusted::spelled_out, selection::Selection};
 
@@ -123,11 +123,14 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
-/// Warnings, and what RUST_LOG asks for, on standard error.
+/// Warnings, or what RUST_LOG asks for (off, error, warn, info, debug, trace), on
+/// standard error.
 fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let level = std::env::var("RUST_LOG")
+        .ok()
+        .and_then(|level| level.parse().ok());
     let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_max_level(level.unwrap_or(LevelFilter::WARN))
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         // It would say with `eprintln!` that standard error cannot be written.

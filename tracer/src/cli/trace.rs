@@ -13,6 +13,7 @@ use super::{
 use crate::{
     clock::{BootTime, WallClock},
     collector::{Attached, Collector, Observer},
+    decode::Owner,
     model::{
         connection::Connection,
         event::{Event, EventName},
@@ -123,11 +124,7 @@ impl Streamer {
 
     /// Tells what was held back of a connection, now that its owner is known or
     /// will not be.
-    fn release(
-        &mut self,
-        id: ConnId,
-        owner: Option<crate::table::connection::Owner>,
-    ) -> Result<()> {
+    fn release(&mut self, id: ConnId, owner: Option<Owner>) -> Result<()> {
         for (name, at, mut connection) in self.held.remove(&id).unwrap_or_default() {
             connection.owner = owner;
             self.tell(name, at, &connection)?;

@@ -10,13 +10,12 @@ use tracer_common::event::{
 };
 use zerocopy::FromBytes;
 
-use crate::{
-    clock::BootTime,
-    table::connection::{Comm, Owner},
-    tcp::State,
-};
+use crate::{clock::BootTime, tcp::State};
 
+pub mod event;
 pub mod tcp_info;
+
+pub use event::{Circumstance, Comm, Ends, Event, Owner};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -47,101 +46,6 @@ pub enum DecodeError {
     Family {
         /// The number found.
         family: u16,
-    },
-}
-
-/// Both ends of a socket and the namespace they live in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ends {
-    /// This host's end.
-    pub local: SocketAddr,
-    /// The other end.
-    pub remote: SocketAddr,
-    /// Inode of the network namespace.
-    pub netns: u32,
-}
-
-/// What the application or peer had to do with a transition.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Circumstance {
-    /// Made by shutdown(2).
-    pub in_shutdown: bool,
-    /// Made by a task that was exiting.
-    pub exiting: bool,
-    /// The peer's FIN is in.
-    pub peer_done: bool,
-    /// Both directions are shut down.
-    pub both_shut: bool,
-    /// `sk_err`: 0 or a positive errno.
-    pub error: i32,
-}
-
-/// Something that happened in the kernel.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Event {
-    /// A socket goes from one state to another.
-    State {
-        /// When.
-        at: BootTime,
-        /// Which socket.
-        sock: u64,
-        /// Its ends, as far as set.
-        ends: Ends,
-        /// From.
-        old: State,
-        /// To.
-        new: State,
-        /// How.
-        how: Circumstance,
-        /// The current task: the owner for CLOSE -> SYN_SENT and CLOSE -> LISTEN,
-        /// anyone for other transitions.
-        task: Owner,
-    },
-    /// The connect call that opened a connection returned.
-    Connect {
-        /// When.
-        at: BootTime,
-        /// Which socket.
-        sock: u64,
-        /// 0 or a positive errno.
-        errno: i32,
-        /// Nanoseconds in the call.
-        latency_ns: u64,
-    },
-    /// A server-side connection was taken over.
-    Accept {
-        /// When.
-        at: BootTime,
-        /// Which socket.
-        sock: u64,
-        /// Its ends.
-        ends: Ends,
-        /// By whom.
-        owner: Owner,
-        /// Its state.
-        state: State,
-    },
-    /// The socket is freed.
-    Gone {
-        /// When.
-        at: BootTime,
-        /// Which socket.
-        sock: u64,
-        /// Payload bytes sent.
-        tx_bytes: u64,
-        /// Payload bytes received.
-        rx_bytes: u64,
-        /// Segments retransmitted.
-        retransmits: u32,
-        /// Smoothed round-trip time in microseconds.
-        srtt_us: u32,
-    },
-    /// A process has ended.
-    Exit {
-        /// When.
-        at: BootTime,
-        /// Which.
-        pid: u32,
     },
 }
 

@@ -68,6 +68,14 @@ pub struct Counts {
     pub missed: u64,
 }
 
+impl Counts {
+    /// Records lost, for whatever reason.
+    #[must_use]
+    pub const fn lost(&self) -> u64 {
+        self.ring_full + self.missed
+    }
+}
+
 /// The attached kernel side.
 pub struct Tracer {
     ebpf: Ebpf,

@@ -72,9 +72,10 @@ pub fn groups(
     groups
 }
 
-/// Counts over the table and the verdicts.
+/// Counts over the groups that a report shows; over the whole table where it
+/// shows `all`, which then includes what ended without an owner.
 #[must_use]
-pub fn summary(table: &Table, groups: &[Group]) -> Summary {
+pub fn summary(table: &Table, groups: &[Group], all: bool) -> Summary {
     let affected = |class| {
         groups
             .iter()
@@ -82,11 +83,21 @@ pub fn summary(table: &Table, groups: &[Group]) -> Summary {
             .map(|group| group.verdict.affected as u64)
             .sum()
     };
+    let sum = |of: fn(&Group) -> u64| groups.iter().map(of).sum();
     let counters = table.counters();
+    let (connections_seen, live, closed) = if all {
+        (counters.seen, table.live(), counters.closed)
+    } else {
+        (
+            sum(|group| group.inherited + group.opened),
+            sum(|group| group.live),
+            sum(|group| group.closed),
+        )
+    };
     Summary {
-        connections_seen: counters.seen,
-        live: table.live(),
-        closed: counters.closed,
+        connections_seen,
+        live,
+        closed,
         evicted: counters.evicted,
         leaked: affected(Class::Leak),
         stuck: affected(Class::Stuck),

@@ -23,7 +23,7 @@ pub struct Connection {
     pub comm: Option<Untrusted>,
     /// File descriptor in the owner.
     pub fd: Option<i32>,
-    /// Effective uid of the opener.
+    /// Real uid of the opener.
     pub uid: Option<u32>,
     /// Inode of the network namespace.
     pub netns: u32,

@@ -9,10 +9,10 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
     clock::BootTime,
-    decode::Ends,
+    decode::{Comm, Ends, Owner},
     table::{
         Table,
-        connection::{Comm, ConnId, Connection, Owner, Sample},
+        connection::{ConnId, Connection, Sample},
     },
     tcp::{Known, Role, State},
 };

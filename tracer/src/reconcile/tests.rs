@@ -5,12 +5,9 @@ use std::net::SocketAddr;
 use super::{Holder, Snapshot, Socket, reconcile};
 use crate::{
     clock::BootTime,
-    decode::{Circumstance, Ends, Event},
+    decode::{Circumstance, Comm, Ends, Event, Owner},
     reconcile::Figures,
-    table::{
-        Table,
-        connection::{Comm, Owner, Sample},
-    },
+    table::{Table, connection::Sample},
     tcp::{Known, Role, State},
 };
 
@@ -98,7 +95,7 @@ fn gone(table: &mut Table, at: u64, sock: u64) {
 
 /// A table past its first, empty snapshot.
 fn warm() -> Table {
-    let mut table = Table::new(false);
+    let mut table = Table::new(false, false);
     table.begin_snapshot();
     reconcile(&mut table, &snapshot(0, vec![], &[]), |_| true);
     table
@@ -106,7 +103,7 @@ fn warm() -> Table {
 
 #[test]
 fn what_was_there_before_is_inherited_with_its_owner_and_role() {
-    let mut table = Table::new(false);
+    let mut table = Table::new(false, false);
     table.begin_snapshot();
     let sockets = vec![
         socket(1, ends(4000, 80), State::Established, 11),
@@ -138,7 +135,7 @@ fn what_was_there_before_is_inherited_with_its_owner_and_role() {
 
 #[test]
 fn a_socket_opened_before_and_seen_by_both_is_there_once() {
-    let mut table = Table::new(false);
+    let mut table = Table::new(false, false);
     table.begin_snapshot();
     open(&mut table, SECOND, 1, 5);
     let sockets = vec![socket(1, ends(4000, 80), State::Established, 11)];
@@ -358,7 +355,7 @@ fn a_half_close_taken_for_a_close_is_seen_by_its_inode() {
 
 #[test]
 fn what_the_user_did_not_ask_for_is_not_adopted() {
-    let mut table = Table::new(false);
+    let mut table = Table::new(false, false);
     table.begin_snapshot();
     let sockets = vec![socket(1, ends(4000, 80), State::Established, 11)];
     reconcile(&mut table, &snapshot(0, sockets, &[]), |_| false);

@@ -6,8 +6,8 @@ use procfs::{
 };
 
 use crate::{
+    decode::Comm,
     reconcile::{Holder, Snapshot},
-    table::connection::Comm,
 };
 
 /// Adds the holders of every socket, lowest pid first, and the number of

@@ -3,11 +3,10 @@
 use std::{fmt, net::SocketAddr};
 
 use arrayvec::ArrayVec;
-use tracer_common::event::COMM_LEN;
 
 use crate::{
     clock::BootTime,
-    decode::Ends,
+    decode::{Ends, Owner},
     tcp::{ClosedBy, Known, Role, State},
 };
 
@@ -31,45 +30,6 @@ impl fmt::Display for ConnId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:x}.{}", self.sock, self.generation)
     }
-}
-
-/// A task's name as the kernel keeps it: up to 15 bytes that the task chose,
-/// then zeros. Becomes text in `model`, never here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Comm(pub [u8; COMM_LEN]);
-
-impl Comm {
-    /// The bytes before the first zero.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        let end = self.0.iter().position(|&b| b == 0).unwrap_or(COMM_LEN);
-        &self.0[..end]
-    }
-}
-
-impl From<&[u8]> for Comm {
-    /// Keeps the first 15 bytes, as the kernel does.
-    fn from(bytes: &[u8]) -> Self {
-        let mut comm = [0; COMM_LEN];
-        let len = bytes.len().min(COMM_LEN - 1);
-        comm[..len].copy_from_slice(&bytes[..len]);
-        Self(comm)
-    }
-}
-
-/// Who holds a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owner {
-    /// Process (thread group) id in the initial pid namespace.
-    pub pid: u32,
-    /// The thread that opened or accepted it; `None` where that was not seen.
-    pub tid: Option<u32>,
-    /// Effective uid of the opener, or the socket's uid.
-    pub uid: u32,
-    /// Name at that time.
-    pub comm: Comm,
-    /// File descriptor in `pid`; `None` where none was handed out or seen.
-    pub fd: Option<i32>,
 }
 
 /// What a snapshot says of a live socket.
@@ -208,19 +168,20 @@ impl Connection {
             .map(|at| self.closed_at.unwrap_or(now).ms_since(at))
     }
 
-    /// Milliseconds in the present state, at least: exact where the transition
-    /// was seen, else from what the snapshot proves.
-    ///
-    /// The kernel acknowledges the transition into FIN_WAIT2 and hears nothing
-    /// after a silent peer's, so the last acknowledgement bounds that state.
+    /// Milliseconds in the present state: exact where the transition was seen,
+    /// else at least this. No segment moves a connection without carrying an
+    /// acknowledgement, so the last one that came in bounds the time since.
     #[must_use]
     pub fn state_ms(&self, now: BootTime) -> Option<u64> {
         if let Some(at) = self.state_at {
             return Some(now.ms_since(at));
         }
         match (self.state, &self.sample) {
-            (State::FinWait2, Some(sample)) => sample.ack_received_ms,
-            _ => None,
+            (State::Listen | State::Close, _) | (_, None) => None,
+            (_, Some(sample)) => {
+                let quiet = sample.ack_received_ms?;
+                Some(quiet.saturating_add(now.ms_since(sample.at)))
+            }
         }
     }
 

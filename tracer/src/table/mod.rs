@@ -10,7 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
     clock::BootTime,
-    decode::{Circumstance, Ends, Event},
+    decode::{Circumstance, Ends, Event, Owner},
     tcp::{Known, Role, State},
 };
 
@@ -19,7 +19,7 @@ mod ending;
 pub mod site;
 mod sites;
 
-use connection::{ConnId, ConnectReturn, Connection, Linger, Owner};
+use connection::{ConnId, ConnectReturn, Connection, Linger};
 use site::{SiteKey, Tally};
 use sites::{SiteIndex, Sites};
 
@@ -91,6 +91,8 @@ pub struct Table {
     /// then count births over the whole table.
     by_address: bool,
     births: u32,
+    /// Filters keep records back: what turns up unknown need not have been lost.
+    is_partial: bool,
     /// Set until the first snapshot is in: what turns up unknown was there before.
     warming_up: bool,
     /// While a snapshot is being taken: sockets freed meanwhile, which must not
@@ -100,15 +102,16 @@ pub struct Table {
 
 impl Table {
     /// An empty table. `by_address`: sockets are named by address, for want of
-    /// a cookie.
+    /// a cookie. `is_partial`: a filter keeps records back.
     #[must_use]
-    pub fn new(by_address: bool) -> Self {
+    pub fn new(by_address: bool, is_partial: bool) -> Self {
         Self {
             entries: FxHashMap::default(),
             sites: Sites::default(),
             counters: Counters::default(),
             by_address,
             births: 0,
+            is_partial,
             warming_up: true,
             freed: None,
         }
@@ -191,7 +194,7 @@ impl Table {
                 state,
             } => {
                 if !self.entries.contains_key(&sock) {
-                    self.found(sock, ends, Role::Server, state);
+                    self.adopt(sock, ends, Role::Server, state, None);
                 }
                 self.own(sock, owner);
                 if let Some(entry) = self.entries.get(&sock) {
@@ -273,7 +276,7 @@ impl Table {
             self.entries.contains_key(&sock) || (self.by_address && self.rename(sock, ends));
         if !is_known {
             let role = self.guess_role(ends, old);
-            self.found(sock, ends, role, old);
+            self.adopt(sock, ends, role, old, None);
         }
         let Some(entry) = self.entries.get_mut(&sock) else {
             return;
@@ -355,27 +358,13 @@ impl Table {
             return;
         };
         end(&mut entry, &mut self.counters, &mut self.sites);
-        entry.connection.free(at);
-        tell(Change::Gone, at, &entry.connection);
-    }
-
-    /// A socket that nothing announced: there before the trace, or its opening
-    /// was lost.
-    fn found(&mut self, sock: u64, ends: Ends, role: Role, state: State) {
-        let id = ConnId {
-            sock,
-            generation: 0,
-        };
-        let mut connection = Connection::new(id, ends, role, state);
-        let origin = if self.warming_up {
-            connection.known = Known::Inherited;
-            Origin::Inherited
-        } else {
-            connection.known = Known::Repaired;
-            self.counters.repaired += 1;
-            Origin::Opened
-        };
-        self.insert(connection, origin);
+        let connection = &mut entry.connection;
+        let was_held = connection.app_closed_at.is_none() && connection.owner.is_some();
+        connection.free(at);
+        if was_held {
+            tell(Change::AppClosed, at, connection);
+        }
+        tell(Change::Gone, at, connection);
     }
 
     /// Enters a connection in the books; false where there is no room.

@@ -5,8 +5,8 @@ use rustc_hash::FxHashSet;
 use super::{Entry, Origin, Table, end};
 use crate::{
     clock::BootTime,
-    decode::Ends,
-    table::connection::{ConnId, Connection, Owner, Sample},
+    decode::{Ends, Owner},
+    table::connection::{ConnId, Connection, Sample},
     tcp::{Known, Role, State},
 };
 
@@ -57,7 +57,8 @@ impl Table {
         self.by_address
     }
 
-    /// Adds a socket that only the snapshot shows.
+    /// Adds a socket that nothing announced: there before the trace, kept back by
+    /// a filter until now, or its opening was lost.
     pub fn adopt(&mut self, sock: u64, ends: Ends, role: Role, state: State, owner: Option<Owner>) {
         let id = ConnId {
             sock,
@@ -65,7 +66,7 @@ impl Table {
         };
         let mut connection = Connection::new(id, ends, role, state);
         connection.owner = owner;
-        let origin = if self.warming_up {
+        let origin = if self.warming_up || self.is_partial {
             connection.known = Known::Inherited;
             Origin::Inherited
         } else {

@@ -2,11 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::{
-    clock::BootTime,
-    table::connection::{Comm, Connection},
-    tcp::Role,
-};
+use crate::{clock::BootTime, decode::Comm, table::connection::Connection, tcp::Role};
 
 /// What groups connections.
 ///

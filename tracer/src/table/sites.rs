@@ -5,8 +5,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::{Entry, Origin};
 use crate::{
     clock::BootTime,
+    decode::{Comm, Owner},
     table::{
-        connection::{Comm, Connection, Owner},
+        connection::Connection,
         site::{Point, SiteKey, Tally},
     },
     tcp::Role,

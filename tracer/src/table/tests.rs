@@ -4,11 +4,10 @@ use std::net::SocketAddr;
 
 use proptest::prelude::*;
 
-use super::{Change, Table, connection::Owner};
+use super::{Change, Table};
 use crate::{
     clock::BootTime,
-    decode::{Circumstance, Ends, Event},
-    table::connection::Comm,
+    decode::{Circumstance, Comm, Ends, Event, Owner},
     tcp::{ClosedBy, Known, Role, State},
 };
 
@@ -58,7 +57,7 @@ struct Script {
 
 impl Script {
     fn new() -> Self {
-        let mut table = Table::new(false);
+        let mut table = Table::new(false, false);
         table.begin_snapshot();
         table.end_snapshot();
         Self {
@@ -260,6 +259,14 @@ fn after_a_half_close_the_peers_fin_does_not_let_go_of_the_fd() {
     script.gone(7);
     assert_eq!(script.last().app_closed_at, Some(BootTime(6 * MS)));
     assert_eq!(script.table.live(), 0);
+    let end: Vec<Change> = script
+        .told
+        .iter()
+        .rev()
+        .take(2)
+        .map(|&(change, _)| change)
+        .collect();
+    assert_eq!(end, [Change::Gone, Change::AppClosed]);
 }
 
 #[test]
@@ -490,7 +497,7 @@ proptest! {
     /// once, and the sites' books agree with the table's.
     #[test]
     fn the_books_balance(events in proptest::collection::vec(any_event(), 0..300)) {
-        let mut table = Table::new(false);
+        let mut table = Table::new(false, false);
         for event in &events {
             table.apply(event, |_, _, _| {});
         }

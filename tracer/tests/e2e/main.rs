@@ -1,4 +1,15 @@
 //! End-to-end tests: `tcpleak` against real programs on real sockets.
+//!
+//! The truth is the kernel's: what the programs did, as they say themselves, and
+//! what `ss` shows. Other programs may run on the host meanwhile, so a test
+//! speaks only of its own processes, ports and network namespaces.
+//!
+//! They need root and are run by `cargo xtask test`. A test that cannot run
+//! fails, with the reason.
 
+mod fallback;
 mod hostile;
+mod leaks;
 mod privileges;
+mod support;
+mod trace;

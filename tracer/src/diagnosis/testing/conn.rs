@@ -6,7 +6,8 @@ use arrayvec::ArrayVec;
 
 use super::{NOW, ago};
 use crate::{
-    table::connection::{Comm, ConnId, Connection, Owner, Sample},
+    decode::{Comm, Owner},
+    table::connection::{ConnId, Connection, Sample},
     tcp::{ClosedBy, Known, Role, State},
 };
 

@@ -9,9 +9,10 @@ pub(crate) use conn::{Conn, close_wait, conn, dead, established, unaccepted};
 
 use crate::{
     clock::BootTime,
+    decode::Comm,
     diagnosis::{Backlog, Case, Host, Verdict, judge},
     table::{
-        connection::{Comm, Connection},
+        connection::Connection,
         site::{Point, SiteKey, Tally},
     },
     tcp::Role,

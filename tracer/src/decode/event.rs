@@ -1,0 +1,141 @@
+//! What happens in the kernel, in the words of the rest. Pure.
+
+use std::net::SocketAddr;
+
+use tracer_common::event::COMM_LEN;
+
+use crate::{clock::BootTime, tcp::State};
+
+/// A task's name as the kernel keeps it: up to 15 bytes that the task chose,
+/// then zeros. Becomes text in `model`, never here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Comm(pub [u8; COMM_LEN]);
+
+impl Comm {
+    /// The bytes before the first zero.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        let end = self.0.iter().position(|&b| b == 0).unwrap_or(COMM_LEN);
+        &self.0[..end]
+    }
+}
+
+impl From<&[u8]> for Comm {
+    /// Keeps the first 15 bytes, as the kernel does.
+    fn from(bytes: &[u8]) -> Self {
+        let mut comm = [0; COMM_LEN];
+        let len = bytes.len().min(COMM_LEN - 1);
+        comm[..len].copy_from_slice(&bytes[..len]);
+        Self(comm)
+    }
+}
+
+/// Who holds a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Process (thread group) id in the initial pid namespace.
+    pub pid: u32,
+    /// The thread that opened or accepted it; `None` where that was not seen.
+    pub tid: Option<u32>,
+    /// Real uid of the opener, or the socket's uid.
+    pub uid: u32,
+    /// Name at that time.
+    pub comm: Comm,
+    /// File descriptor in `pid`; `None` where none was handed out or seen.
+    pub fd: Option<i32>,
+}
+
+/// Both ends of a socket and the namespace they live in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// This host's end.
+    pub local: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// Inode of the network namespace.
+    pub netns: u32,
+}
+
+/// What the application or peer had to do with a transition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Circumstance {
+    /// Made by shutdown(2).
+    pub in_shutdown: bool,
+    /// Made by a task that was exiting.
+    pub exiting: bool,
+    /// The peer's FIN is in.
+    pub peer_done: bool,
+    /// Both directions are shut down.
+    pub both_shut: bool,
+    /// `sk_err`: 0 or a positive errno.
+    pub error: i32,
+}
+
+/// Something that happened in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Event {
+    /// A socket goes from one state to another.
+    State {
+        /// When.
+        at: BootTime,
+        /// Which socket.
+        sock: u64,
+        /// Its ends, as far as set.
+        ends: Ends,
+        /// From.
+        old: State,
+        /// To.
+        new: State,
+        /// How.
+        how: Circumstance,
+        /// The current task: the owner for CLOSE -> SYN_SENT and CLOSE -> LISTEN,
+        /// anyone for other transitions.
+        task: Owner,
+    },
+    /// The connect call that opened a connection returned.
+    Connect {
+        /// When.
+        at: BootTime,
+        /// Which socket.
+        sock: u64,
+        /// 0 or a positive errno.
+        errno: i32,
+        /// Nanoseconds in the call.
+        latency_ns: u64,
+    },
+    /// A server-side connection was taken over.
+    Accept {
+        /// When.
+        at: BootTime,
+        /// Which socket.
+        sock: u64,
+        /// Its ends.
+        ends: Ends,
+        /// By whom.
+        owner: Owner,
+        /// Its state.
+        state: State,
+    },
+    /// The socket is freed.
+    Gone {
+        /// When.
+        at: BootTime,
+        /// Which socket.
+        sock: u64,
+        /// Payload bytes sent.
+        tx_bytes: u64,
+        /// Payload bytes received.
+        rx_bytes: u64,
+        /// Segments retransmitted.
+        retransmits: u32,
+        /// Smoothed round-trip time in microseconds.
+        srtt_us: u32,
+    },
+    /// A process has ended.
+    Exit {
+        /// When.
+        at: BootTime,
+        /// Which.
+        pid: u32,
+    },
+}

@@ -1,0 +1,43 @@
+//! What every test needs: programs that end with the test, and ways to ask.
+
+pub(crate) mod net;
+pub(crate) mod netns;
+pub(crate) mod nginx;
+pub(crate) mod process;
+pub(crate) mod program;
+pub(crate) mod report;
+pub(crate) mod tcpleak;
+pub(crate) mod temp;
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+
+pub(crate) use netns::Netns;
+pub(crate) use nginx::Nginx;
+pub(crate) use program::Program;
+pub(crate) use tcpleak::Tcpleak;
+
+/// After this long without what is waited for, a test fails. It is a bound, not
+/// an expectation: the machine may be busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two looks at a condition.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Looks again and again until there is something to see.
+pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(seen) = look()? {
+            return Ok(seen);
+        }
+        if start.elapsed() > PATIENCE {
+            bail!("waited {PATIENCE:?} for {what}");
+        }
+        thread::sleep(PAUSE);
+    }
+}

@@ -1,0 +1,51 @@
+//! Looks things up in what `tcpleak` printed.
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+/// The elements of a list.
+pub(crate) fn list<'a>(value: &'a Value, name: &str) -> Result<&'a [Value]> {
+    let list = value[name].as_array();
+    let list = list.with_context(|| format!("no list `{name}` in {value}"))?;
+    Ok(list)
+}
+
+/// The groups of a process in a report of `leaks`.
+pub(crate) fn groups_of(report: &Value, pid: u32) -> Result<Vec<&Value>> {
+    let groups = list(report, "groups")?.iter();
+    Ok(groups
+        .filter(|group| group["owner"]["pid"] == pid)
+        .collect())
+}
+
+/// A process's only group of that role.
+pub(crate) fn group_of<'a>(report: &'a Value, pid: u32, role: &str) -> Result<&'a Value> {
+    let groups = groups_of(report, pid)?;
+    let mut groups = groups.into_iter().filter(|group| group["role"] == role);
+    let group = groups.next();
+    let group = group.with_context(|| format!("process {pid} has no {role} group in {report}"))?;
+    anyhow::ensure!(groups.next().is_none(), "{pid} has several {role} groups");
+    Ok(group)
+}
+
+/// The file descriptors of a group's connections, sorted.
+pub(crate) fn fds(group: &Value) -> Result<Vec<i64>> {
+    let connections = list(group, "connections")?.iter();
+    let fds = connections.map(|connection| connection["fd"].as_i64());
+    let mut fds: Vec<i64> = fds.collect::<Option<_>>().context("one has no fd")?;
+    fds.sort_unstable();
+    Ok(fds)
+}
+
+/// A list of whole numbers that a program said.
+pub(crate) fn numbers(value: &Value, name: &str) -> Result<Vec<i64>> {
+    let numbers = list(value, name)?.iter().map(Value::as_i64);
+    numbers.collect::<Option<_>>().context("not a number")
+}
+
+/// The states of a connection's history.
+pub(crate) fn states(connection: &Value) -> Result<Vec<&str>> {
+    let history = list(connection, "history")?.iter();
+    let states = history.map(|entry| entry["state"].as_str());
+    states.collect::<Option<_>>().context("not a state")
+}

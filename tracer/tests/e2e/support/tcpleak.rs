@@ -1,0 +1,151 @@
+//! Runs the program under test.
+
+use std::{
+    env, fs,
+    fs::File,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::{process::Running, temp::TempDir, wait_for};
+
+/// A running `tcpleak`. Its output goes to files, so that it never waits for us.
+#[derive(Debug)]
+pub(crate) struct Tcpleak {
+    running: Running,
+    output: TempDir,
+}
+
+/// What a `tcpleak` that has ended left behind.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    /// Exit code; `None` if a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// Standard output.
+    pub(crate) stdout: String,
+    /// Standard error.
+    pub(crate) stderr: String,
+}
+
+impl Tcpleak {
+    /// Starts it with these arguments, separated by spaces.
+    pub(crate) fn start(arguments: &str) -> Result<Self> {
+        let output = TempDir::new()?;
+        let file = |name| File::create(output.path().join(name));
+        // `cargo xtask test` names the one that it built.
+        let program =
+            env::var_os("TCPLEAK_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_tcpleak").into());
+        let running = Running::start(
+            Command::new(program)
+                .args(arguments.split_whitespace())
+                .stdin(Stdio::null())
+                .stdout(file("stdout")?)
+                .stderr(file("stderr")?),
+        )?;
+        Ok(Self { running, output })
+    }
+
+    /// Starts it, and waits until it sees what happens.
+    pub(crate) fn watching(arguments: &str) -> Result<Self> {
+        let mut tcpleak = Self::start(arguments)?;
+        wait_for("tcpleak to attach", || {
+            if let Some(status) = tcpleak.running.0.try_wait()? {
+                let stderr = tcpleak.read("stderr")?;
+                bail!("tcpleak {arguments} ended early, {status}: {stderr}");
+            }
+            Ok(tcpleak.is_attached().then_some(()))
+        })?;
+        Ok(tcpleak)
+    }
+
+    /// Whether its event loop is there, which it starts once all programs are
+    /// attached. Unlike the output's first line this holds for every format.
+    fn is_attached(&self) -> bool {
+        let Ok(fds) = fs::read_dir(format!("/proc/{}/fd", self.running.pid())) else {
+            return false;
+        };
+        fds.flatten()
+            .filter_map(|fd| fs::read_link(fd.path()).ok())
+            .any(|target| target.to_string_lossy().contains("eventpoll"))
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        self.running.signal(signal)
+    }
+
+    /// The lines of JSON that it has printed so far.
+    pub(crate) fn lines(&self) -> Result<Vec<Value>> {
+        let printed = self.read("stdout")?;
+        let complete = printed.rsplit_once('\n').map_or("", |(lines, _)| lines);
+        parse_lines(complete)
+    }
+
+    /// Waits until a line that `is_it` has been printed.
+    pub(crate) fn wait_line(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Result<Value> {
+        wait_for(what, || Ok(self.lines()?.into_iter().find(&is_it)))
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) fn finish(mut self) -> Result<Finished> {
+        let status = self.running.wait()?;
+        Ok(Finished {
+            code: status.code(),
+            stdout: self.read("stdout")?,
+            stderr: self.read("stderr")?,
+        })
+    }
+
+    /// Ends it as Ctrl-C does.
+    pub(crate) fn interrupt(self) -> Result<Finished> {
+        self.signal(Signal::SIGINT)?;
+        self.finish()
+    }
+
+    fn read(&self, name: &str) -> Result<String> {
+        Ok(fs::read_to_string(self.output.path().join(name))?)
+    }
+}
+
+impl Finished {
+    /// The document on standard output; that the exit code is 0 is a condition.
+    pub(crate) fn json(&self) -> Result<Value> {
+        self.succeeded()?;
+        serde_json::from_str(&self.stdout).with_context(|| format!("no JSON: {}", self.stdout))
+    }
+
+    /// The lines of JSON on standard output, likewise.
+    pub(crate) fn lines(&self) -> Result<Vec<Value>> {
+        self.succeeded()?;
+        parse_lines(&self.stdout)
+    }
+
+    fn succeeded(&self) -> Result<()> {
+        ensure!(
+            self.code == Some(0),
+            "tcpleak ended with {:?}: {}",
+            self.code,
+            self.stderr
+        );
+        Ok(())
+    }
+}
+
+/// Runs it to its end.
+pub(crate) fn run(arguments: &str) -> Result<Finished> {
+    Tcpleak::start(arguments)?.finish()
+}
+
+fn parse_lines(text: &str) -> Result<Vec<Value>> {
+    text.lines()
+        .map(|line| serde_json::from_str(line).with_context(|| format!("no JSON: {line}")))
+        .collect()
+}

@@ -1,0 +1,124 @@
+//! `trace` tells each connection once per side, whole and with the right owner.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::support::{
+    Nginx, Program, Tcpleak,
+    report::{numbers, states},
+    wait_for,
+};
+
+/// Requests, one after the other.
+const REQUESTS: usize = 300;
+
+#[test]
+fn each_connection_is_told_once_on_each_side() -> Result<()> {
+    let nginx = Nginx::start()?;
+    let other = Nginx::start()?;
+    let port = nginx.port;
+    let tcpleak = Tcpleak::watching(&format!("trace --port {port} --format jsonl"))?;
+    let noise = Program::start("curls", &format!("{} 0", other.port))?;
+    let curls = Program::start("curls", &format!("{port} {REQUESTS}"))?;
+    let pids: BTreeSet<i64> = numbers(&curls.hear()?, "pids")?.into_iter().collect();
+    let gone = |events: &[Value]| events.iter().filter(|e| e["event"] == "gone").count();
+    wait_for("all connections to be gone", || {
+        Ok((gone(&tcpleak.lines()?) >= 2 * REQUESTS).then_some(()))
+    })?;
+    noise.finish()?;
+    let finished = tcpleak.interrupt()?;
+    let events = finished.lines()?;
+    assert!(
+        finished.stderr.contains(" 0 records lost"),
+        "{}",
+        finished.stderr
+    );
+    assert_eq!(gone(&events), 2 * REQUESTS, "one `gone` for each side");
+
+    let worker = i64::from(nginx.worker()?);
+    let mut connections: HashMap<&str, Vec<&Value>> = HashMap::new();
+    for event in &events {
+        let id = event["id"].as_str().context("no id")?;
+        connections.entry(id).or_default().push(event);
+    }
+    assert_eq!(connections.len(), 2 * REQUESTS);
+
+    let mut clients = BTreeMap::new();
+    let mut servers = BTreeMap::new();
+    for events in connections.values() {
+        let last = in_order(events)?;
+        let ends = |from: &str, to: &str| (last[from].to_string(), last[to].to_string());
+        match last["role"].as_str() {
+            Some("client") => {
+                is_curls_side(last, port)?;
+                let pid = last["pid"].as_i64().context("no pid")?;
+                assert_eq!(clients.insert(pid, ends("local", "remote")), None, "{last}");
+            }
+            Some("server") => {
+                is_nginx_side(last, worker)?;
+                assert_eq!(servers.insert(ends("remote", "local"), ()), None, "{last}");
+            }
+            _ => panic!("neither side: {last}"),
+        }
+    }
+    assert_eq!(clients.keys().copied().collect::<BTreeSet<_>>(), pids);
+    let mirrored: BTreeSet<_> = servers.into_keys().collect();
+    assert_eq!(clients.into_values().collect::<BTreeSet<_>>(), mirrored);
+    Ok(())
+}
+
+/// The events of one connection: first `open`, then `established`, last `gone`,
+/// times never going back. Returns the last.
+fn in_order<'a>(events: &[&'a Value]) -> Result<&'a Value> {
+    let names: Vec<_> = events.iter().map(|e| e["event"].as_str()).collect();
+    assert_eq!(names[..2], [Some("open"), Some("established")], "{names:?}");
+    let count = |name| names.iter().filter(|n| **n == Some(name)).count();
+    for once in ["open", "established", "app-close", "gone"] {
+        assert_eq!(count(once), 1, "{once} in {names:?}");
+    }
+    let last = events.last().context("no event")?;
+    assert_eq!(last["event"], "gone");
+    // RFC 3339 in UTC with six digits: sorts as text.
+    assert!(
+        events.is_sorted_by_key(|event| event["at"].as_str()),
+        "{events:?}"
+    );
+    let history = last["history"].as_array().context("no history")?;
+    assert!(history.is_sorted_by_key(|entry| entry["at"].as_str()));
+    assert_eq!(last["opened_at"], history[0]["at"]);
+    assert_eq!(last["known"], "observed");
+    assert!(last["age_ms"].is_u64(), "{last}");
+    Ok(last)
+}
+
+fn is_curls_side(last: &Value, port: u16) -> Result<()> {
+    assert_eq!(last["comm"], "curl");
+    assert_eq!(last["remote"], format!("127.0.0.1:{port}"));
+    assert_eq!(last["closed_by"], "local", "{last}");
+    assert!(last["fd"].is_i64(), "{last}");
+    let states = states(last)?;
+    let (start, end) = states.split_at(3.min(states.len()));
+    assert_eq!(start, ["SYN_SENT", "ESTABLISHED", "FIN_WAIT1"], "{last}");
+    // Where the server closes at the same moment, the FINs cross.
+    let usual = [
+        &["FIN_WAIT2", "TIME_WAIT", "CLOSE"][..],
+        &["FIN_WAIT2", "CLOSE"],
+        &["CLOSING", "TIME_WAIT", "CLOSE"],
+        &["CLOSING", "CLOSE"],
+    ];
+    assert!(usual.contains(&end), "{states:?}");
+    Ok(())
+}
+
+fn is_nginx_side(last: &Value, worker: i64) -> Result<()> {
+    assert_eq!(last["pid"], worker, "{last}");
+    assert_eq!(last["comm"], "nginx");
+    assert_eq!(last["closed_by"], "peer", "{last}");
+    assert_eq!(
+        states(last)?,
+        ["SYN_RECV", "ESTABLISHED", "CLOSE_WAIT", "LAST_ACK", "CLOSE"]
+    );
+    Ok(())
+}
