@@ -8,5 +8,7 @@
 //! fails, with the reason.
 
 mod leaks;
+mod ps;
+mod stop;
 mod support;
 mod trace;
