@@ -12,3 +12,4 @@ mod ps;
 mod stop;
 mod support;
 mod trace;
+mod verdicts;
