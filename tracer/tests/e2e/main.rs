@@ -7,7 +7,10 @@
 //! They need root and are run by `cargo xtask test`. A test that cannot run
 //! fails, with the reason.
 
+mod filters;
 mod leaks;
+mod loss;
+mod owners;
 mod ps;
 mod stop;
 mod support;

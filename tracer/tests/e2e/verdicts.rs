@@ -72,6 +72,8 @@ fn play() -> Result<Scene> {
     ] {
         output(netns.command("nft").arg(rule))?;
     }
+    // Somebody at home: a namespace without a process is another matter.
+    let _resident = Program::start_in(&netns, "no_accept", "1")?;
     let tcpleak = Tcpleak::watching(&format!("leaks --for {WATCH} --format json"))?;
     let start = Instant::now();
     let mut programs = vec![

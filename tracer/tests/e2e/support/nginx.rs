@@ -1,17 +1,13 @@
 //! An nginx of the test's own: one worker, on a free port of loopback.
 
-use std::{
-    fs,
-    net::TcpStream,
-    process::{Command, Stdio},
-};
+use std::{fs, net::TcpStream, process::Stdio};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
 use super::{
     net::{children, free_port},
-    process::Running,
+    process::{Running, bound_to_us},
     temp::TempDir,
     wait_for,
 };
@@ -43,7 +39,7 @@ impl Nginx {
              }}"
         );
         fs::write(folder.path().join("nginx.conf"), config)?;
-        let mut command = Command::new("/usr/sbin/nginx");
+        let mut command = bound_to_us("/usr/sbin/nginx");
         command
             .args(["-e", &format!("{path}/error.log"), "-c"])
             .arg(folder.path().join("nginx.conf"))
