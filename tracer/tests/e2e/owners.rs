@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{
     Nginx, Program, Tcpleak,
     report::{fds, group_of, list, numbers},
+    tcpleak,
 };
 
 /// How `ends.py` ends a connection, and what is then said of the client's end
@@ -88,23 +89,28 @@ fn a_refused_connect_is_told_once() -> Result<()> {
 }
 
 #[test]
-fn the_owner_is_who_holds_it() -> Result<()> {
+fn what_was_open_before_is_inherited() -> Result<()> {
     let nginx = Nginx::start()?;
     let before = Program::start("pool", &format!("{} 4", nginx.port))?;
-    let inherited = numbers(&before.hear()?, "fds")?;
+    let held = numbers(&before.hear()?, "fds")?;
+    let report = tcpleak::run("leaks --for 1s --format json")?.json()?;
+    let pool = group_of(&report, before.pid(), "client")?;
+    assert_eq!((&pool["live"], &pool["inherited"]), (&json!(4), &json!(4)));
+    assert_eq!(fds(pool)?, held);
+    for connection in list(pool, "connections")? {
+        assert_eq!(connection["pid"], before.pid(), "{connection}");
+        assert_eq!(connection["known"], "inherited", "{connection}");
+        assert_eq!(connection["opened_at"], Value::Null, "{connection}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_leak_is_of_the_process_that_it_was_passed_to() -> Result<()> {
     let tcpleak = Tcpleak::watching("leaks --for 9s --format json")?;
     let passed = Program::start("passed_on", "4")?;
     let said = passed.hear()?;
     let report = tcpleak.finish()?.json()?;
-
-    let pool = group_of(&report, before.pid(), "client")?;
-    assert_eq!((&pool["live"], &pool["inherited"]), (&json!(4), &json!(4)));
-    assert_eq!(fds(pool)?, inherited);
-    for connection in list(pool, "connections")? {
-        assert_eq!(connection["known"], "inherited", "{connection}");
-        assert_eq!(connection["opened_at"], Value::Null, "{connection}");
-    }
-
     let holder = u32::try_from(said["holder"].as_u64().context("no pid")?)?;
     let leak = group_of(&report, holder, "server")?;
     assert_eq!(leak["verdict"]["code"], "missing-close", "{leak}");

@@ -12,6 +12,9 @@ use super::{
     wait_for,
 };
 
+/// Ports that are tried before nginx's failure is taken for one.
+const PORTS: u32 = 3;
+
 /// A running nginx.
 #[derive(Debug)]
 pub(crate) struct Nginx {
@@ -22,8 +25,19 @@ pub(crate) struct Nginx {
 }
 
 impl Nginx {
-    /// Starts it and waits until it answers.
+    /// Starts it and waits until it answers. nginx does not take port 0, and
+    /// the one that was free may be taken by others meanwhile: then on the next.
     pub(crate) fn start() -> Result<Self> {
+        let mut tries = 0..PORTS;
+        loop {
+            match Self::try_start() {
+                Err(_) if tries.next().is_some() => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn try_start() -> Result<Self> {
         let folder = TempDir::new()?;
         let port = free_port()?;
         let path = folder.path().display();
