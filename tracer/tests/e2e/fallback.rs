@@ -50,7 +50,7 @@ fn a_refused_attach_falls_back_and_tells_the_same_lifetimes() -> Result<()> {
 
     let port = free_port()?;
     let tcpleak = Tcpleak::watching(&format!("trace --port {port} --format jsonl --btf {btf}"))?;
-    let echo = Program::start("churn", &format!("{port} 40"))?;
+    let echo = Program::start("closers", &format!("{port} 40"))?;
     echo.hear()?;
     let gone = |events: &[Value]| events.iter().filter(|e| e["event"] == "gone").count();
     wait_for("all connections to be gone", || {

@@ -8,8 +8,14 @@
 //! fails, with the reason.
 
 mod fallback;
+mod filters;
 mod hostile;
 mod leaks;
+mod loss;
+mod owners;
 mod privileges;
+mod ps;
+mod stop;
 mod support;
 mod trace;
+mod verdicts;

@@ -1,20 +1,20 @@
-"""churn PORT COUNT: listens on PORT and makes COUNT connections to itself, each
-closed by the client first. Says how many."""
+"""churn PER_SECOND: opens connections and closes them first, at most that many a
+second, until the end. Says the port, and at the end how many."""
 
 import socket
 import sys
 
-from e2e import pair, say, wait_for_end
+from e2e import ended_within, listen, port_of, say
 
-port, count = int(sys.argv[1]), int(sys.argv[2])
-listener = socket.socket()
-listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-listener.bind(("127.0.0.1", port))
-listener.listen()
-for _ in range(count):
-    client, server = pair(listener)
+pause = 1 / float(sys.argv[1])
+listener = listen()
+say(port=port_of(listener))
+count = 0
+while not ended_within(pause):
+    client = socket.create_connection(("127.0.0.1", port_of(listener)))
+    server, _ = listener.accept()
     client.close()
     server.recv(1)
     server.close()
-say(made=count)
-wait_for_end()
+    count += 1
+say(count=count)

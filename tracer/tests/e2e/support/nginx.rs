@@ -1,20 +1,19 @@
 //! An nginx of the test's own: one worker, on a free port of loopback.
 
-use std::{
-    fs,
-    net::TcpStream,
-    process::{Command, Stdio},
-};
+use std::{fs, net::TcpStream, process::Stdio};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
 use super::{
     net::{children, free_port},
-    process::Running,
+    process::{Running, bound_to_us},
     temp::TempDir,
     wait_for,
 };
+
+/// Ports that are tried before nginx's failure is taken for one.
+const PORTS: u32 = 3;
 
 /// A running nginx.
 #[derive(Debug)]
@@ -26,8 +25,19 @@ pub(crate) struct Nginx {
 }
 
 impl Nginx {
-    /// Starts it and waits until it answers.
+    /// Starts it and waits until it answers. nginx does not take port 0, and
+    /// the one that was free may be taken by others meanwhile: then on the next.
     pub(crate) fn start() -> Result<Self> {
+        let mut tries = 0..PORTS;
+        loop {
+            match Self::try_start() {
+                Err(_) if tries.next().is_some() => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn try_start() -> Result<Self> {
         let folder = TempDir::new()?;
         let port = free_port()?;
         let path = folder.path().display();
@@ -43,7 +53,7 @@ impl Nginx {
              }}"
         );
         fs::write(folder.path().join("nginx.conf"), config)?;
-        let mut command = Command::new("/usr/sbin/nginx");
+        let mut command = bound_to_us("/usr/sbin/nginx");
         command
             .args(["-e", &format!("{path}/error.log"), "-c"])
             .arg(folder.path().join("nginx.conf"))

@@ -1,6 +1,9 @@
 //! Processes that end with the test, however it ends.
 
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::{
+    ffi::OsStr,
+    process::{Child, Command, ExitStatus, Stdio},
+};
 
 use anyhow::{Context, Result, bail};
 use nix::{
@@ -46,6 +49,13 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// A command whose process ends even if the test is killed and drops nothing.
+pub(crate) fn bound_to_us(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "--"]).arg(program);
+    command
 }
 
 /// Runs a command to its end and returns what it printed.

@@ -1,16 +1,16 @@
 //! Runs the program under test.
 
-use std::{
-    env, fs,
-    fs::File,
-    process::{Command, Stdio},
-};
+use std::{env, fs, fs::File, process::Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{process::Running, temp::TempDir, wait_for};
+use super::{
+    process::{Running, bound_to_us},
+    temp::TempDir,
+    wait_for,
+};
 
 /// A running `tcpleak`. Its output goes to files, so that it never waits for us.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Tcpleak {
         let program =
             env::var_os("TCPLEAK_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_tcpleak").into());
         let running = Running::start(
-            Command::new(program)
+            bound_to_us(program)
                 .args(arguments.split_whitespace())
                 .stdin(Stdio::null())
                 .stdout(file("stdout")?)

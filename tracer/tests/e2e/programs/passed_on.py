@@ -1,0 +1,33 @@
+"""passed_on COUNT: accepts COUNT connections and passes them over a unix socket
+to another process, which keeps them after their clients have closed. Says both
+pids, and the fds of the holder."""
+
+import os
+import socket
+import sys
+
+from e2e import listen, pair, say, wait_for_end
+
+ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+if os.fork() == 0:
+    ours.close()
+    held = []
+    while message := socket.recv_fds(theirs, 1, 1):
+        if not message[0]:
+            break
+        held += message[1]
+        theirs.sendall(b"k")
+    say(holder=os.getpid(), opener=os.getppid(), fds=held)
+    wait_for_end()
+    os._exit(0)
+
+theirs.close()
+listener = listen()
+for _ in range(int(sys.argv[1])):
+    client, server = pair(listener)
+    socket.send_fds(ours, [b"x"], [server.fileno()])
+    ours.recv(1)
+    server.close()
+    client.close()
+ours.close()
+os.wait()
