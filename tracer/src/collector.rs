@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
+use rustc_hash::FxHashSet;
 use tokio::{
     task::{JoinHandle, spawn_blocking},
     time::{Instant, Interval, MissedTickBehavior, interval},
@@ -142,6 +143,17 @@ impl Collector {
                 self.namespaces.unreachable
             ));
         }
+        let connections = self.table.connections();
+        let new: FxHashSet<u32> = connections
+            .map(|connection| connection.netns)
+            .filter(|&netns| !self.namespaces.covers(netns))
+            .collect();
+        if self.namespaces.unreachable == 0 && !new.is_empty() {
+            blind.push(format!(
+                "queues and idle times in {} network namespaces made after the start",
+                new.len()
+            ));
+        }
         blind
     }
 
@@ -237,8 +249,10 @@ impl Collector {
     /// Hands a batch of waiting records to the table. Returns whether more wait.
     fn drain(&mut self, observer: &mut impl Observer) -> Result<bool> {
         let table = &mut self.table;
+        let selection = &self.selection;
         let mut outcome = Ok(());
         let more = self.source.drain(|bytes| match decode(bytes) {
+            Ok(event) if !selection.admits(&event, |sock| table.get(sock).is_some()) => {}
             Ok(event) => table.apply(&event, |change, at, connection| {
                 if outcome.is_ok() {
                     outcome = observer.change(change, at, connection);

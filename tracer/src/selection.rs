@@ -10,7 +10,10 @@ use ipnet::IpNet;
 use tracer_common::config::Filter;
 use zerocopy::transmute;
 
-use crate::decode::Owner;
+use crate::{
+    decode::{Event, Owner},
+    tcp::State,
+};
 
 /// What the user asked for; `None` is any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,6 +59,32 @@ impl Selection {
             && self
                 .remote
                 .is_none_or(|network| network.contains(&same_family(network, remote.ip())))
+    }
+
+    /// Whether an event is wanted. The kernel lets through what it cannot tell; an
+    /// event of a connection that is already followed always is.
+    #[must_use]
+    pub fn admits(&self, event: &Event, is_followed: impl Fn(u64) -> bool) -> bool {
+        match *event {
+            Event::State {
+                sock,
+                ends,
+                old,
+                new,
+                ..
+            } => {
+                // A listener has no remote, and tells whose the waiting ones are.
+                let listens =
+                    (old == State::Listen || new == State::Listen) && self.remote.is_some();
+                is_followed(sock)
+                    || listens
+                    || self.matches_ends(ends.local, ends.remote, ends.netns)
+            }
+            Event::Accept { sock, ends, .. } => {
+                is_followed(sock) || self.matches_ends(ends.local, ends.remote, ends.netns)
+            }
+            Event::Connect { .. } | Event::Gone { .. } | Event::Exit { .. } => true,
+        }
     }
 
     /// Whether this owner is wanted. An owner not known yet is not, once one is

@@ -146,10 +146,11 @@ pub fn reconcile(table: &mut Table, snapshot: &Snapshot, wants: impl Fn(&Socket)
         present.insert(name);
     }
 
+    let unlisted = unlisted_fds(snapshot);
     let vanished: Vec<u64> = table
         .connections()
         .filter(|connection| !present.contains(&connection.id.sock))
-        .filter(|connection| has_vanished(connection, snapshot))
+        .filter(|connection| has_vanished(connection, snapshot, &unlisted))
         .map(|connection| connection.id.sock)
         .collect();
     for sock in vanished {
@@ -220,24 +221,49 @@ fn better_owner(known: Option<Owner>, holders: &[Holder], uid: u32) -> Option<Ow
     })
 }
 
+/// The open sockets that sock_diag did not list: those in CLOSE, and those of
+/// other protocols.
+fn unlisted_fds(snapshot: &Snapshot) -> FxHashSet<(u32, i32)> {
+    let listed: FxHashSet<u32> = snapshot
+        .sockets
+        .iter()
+        .map(|socket| socket.sample.inode)
+        .collect();
+    let unlisted = snapshot
+        .holders
+        .iter()
+        .filter(|(inode, _)| !listed.contains(inode));
+    unlisted
+        .flat_map(|(_, holders)| holders.iter().map(|holder| (holder.pid, holder.fd)))
+        .collect()
+}
+
 /// Whether a connection that the snapshot does not show is really gone.
-fn has_vanished(connection: &Connection, snapshot: &Snapshot) -> bool {
+fn has_vanished(
+    connection: &Connection,
+    snapshot: &Snapshot,
+    unlisted: &FxHashSet<(u32, i32)>,
+) -> bool {
     let is_covered = snapshot.namespaces.contains(&connection.netns);
     let is_older = connection.state_at.is_none_or(|at| at < snapshot.began);
-    if !is_covered || !is_older {
+    if !is_older || (!is_covered && connection.state != State::Close) {
         return false;
     }
     if connection.state != State::Close {
         return true;
     }
-    // sock_diag does not list CLOSE; a holder's fd would show it, if all could
-    // be read and its inode is known.
-    match connection.sample {
-        Some(sample) if sample.inode != 0 => {
-            snapshot.unreadable == 0 && !snapshot.holders.contains_key(&sample.inode)
-        }
-        _ => false,
-    }
+    // sock_diag does not list CLOSE: only an fd shows that it is still held, and
+    // only if all fds could be read.
+    let inode = connection.sample.map_or(0, |sample| sample.inode);
+    let holder = connection
+        .owner
+        .and_then(|owner| Some((owner.pid, owner.fd?)));
+    let is_held = match (inode, holder) {
+        (0, Some(holder)) => unlisted.contains(&holder),
+        (0, None) => connection.owner.is_some(),
+        (inode, _) => snapshot.holders.contains_key(&inode),
+    };
+    snapshot.unreadable == 0 && !is_held
 }
 
 #[cfg(test)]

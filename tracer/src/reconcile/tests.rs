@@ -361,3 +361,58 @@ fn what_the_user_did_not_ask_for_is_not_adopted() {
     reconcile(&mut table, &snapshot(0, sockets, &[]), |_| false);
     assert_eq!(table.counters().seen, 0);
 }
+
+#[test]
+fn an_end_whose_last_record_was_lost_does_not_stay_live() {
+    let mut table = warm();
+    open(&mut table, SECOND, 1, 5);
+    let closes = Event::State {
+        at: BootTime(SECOND),
+        sock: 1,
+        ends: ends(4000, 80),
+        old: State::FinWait2,
+        new: State::Close,
+        how: Circumstance {
+            both_shut: true,
+            peer_done: true,
+            ..Circumstance::default()
+        },
+        task: table
+            .get(1)
+            .and_then(|connection| connection.owner)
+            .expect("owned"),
+    };
+    table.apply(&closes, |_, _, _| {});
+    assert_eq!(table.live(), 1, "for all that is known its fd may be held");
+
+    // Its fd still is: 99 is an inode that sock_diag does not list.
+    table.begin_snapshot();
+    reconcile(
+        &mut table,
+        &snapshot(2 * SECOND, vec![], &[(99, 50, 5)]),
+        |_| true,
+    );
+    assert_eq!(table.live(), 1);
+    table.begin_snapshot();
+    reconcile(&mut table, &snapshot(4 * SECOND, vec![], &[]), |_| true);
+    assert_eq!(table.live(), 0);
+}
+
+#[test]
+fn a_connection_passed_on_is_in_its_holders_account() {
+    let mut table = warm();
+    open(&mut table, SECOND, 1, 5);
+    table.begin_snapshot();
+    let sockets = vec![socket(1, ends(4000, 80), State::CloseWait, 11)];
+    reconcile(
+        &mut table,
+        &snapshot(2 * SECOND, sockets, &[(11, 70, 9)]),
+        |_| true,
+    );
+    let sites = table.sites();
+    let of = |pid| sites.iter().find(|(key, ..)| key.pid == pid);
+    let (_, tally, live) = of(70).expect("the holder has a site");
+    assert_eq!((tally.opened, live.len()), (1, 1));
+    let (_, tally, live) = of(50).expect("the opener had one");
+    assert_eq!((tally.opened, tally.closed, live.len()), (0, 0, 0));
+}

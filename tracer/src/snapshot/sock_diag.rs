@@ -1,11 +1,14 @@
 //! Lists TCP sockets through sock_diag (netlink), in every network namespace
-//! that has a process.
+//! that has a process or a name.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
     fs::{self, File},
+    io,
     net::SocketAddr,
     os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
     thread,
 };
 
@@ -19,7 +22,10 @@ use netlink_packet_sock_diag::{
     inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, Timer, nlas::Nla},
 };
 use netlink_sys::{Socket as Netlink, SocketAddr as NetlinkAddr, protocols::NETLINK_SOCK_DIAG};
-use nix::sched::{CloneFlags, setns};
+use nix::{
+    errno::Errno,
+    sched::{CloneFlags, setns},
+};
 
 use crate::{
     decode::{Ends, tcp_info::TcpInfo},
@@ -52,19 +58,8 @@ impl Namespaces {
     pub fn open() -> Result<Self> {
         let own = inode_of("/proc/self/ns/net").context("cannot read /proc/self/ns/net")?;
         let mut sockets = BTreeMap::from([(own, open()?)]);
-        let mut unreachable = BTreeMap::new();
-        for entry in fs::read_dir("/proc")
-            .context("cannot read /proc")?
-            .flatten()
-        {
-            let is_process = entry
-                .file_name()
-                .to_str()
-                .is_some_and(|name| name.parse::<u32>().is_ok());
-            if !is_process {
-                continue;
-            }
-            let path = entry.path().join("ns/net");
+        let mut unreachable = BTreeSet::new();
+        for path in candidates()? {
             let Some(inode) = inode_of(&path) else {
                 continue;
             };
@@ -76,15 +71,23 @@ impl Namespaces {
                     unreachable.remove(&inode);
                     sockets.insert(inode, socket);
                 }
-                Err(_) => {
-                    unreachable.insert(inode, ());
+                Err(error) if is_refused(&error) => {
+                    unreachable.insert(inode);
                 }
+                // It has ended, or the name is one that a dead `ip netns` left.
+                Err(_) => {}
             }
         }
         Ok(Self {
             sockets,
             unreachable: u32::try_from(unreachable.len()).unwrap_or(u32::MAX),
         })
+    }
+
+    /// Whether the sockets of this namespace are listed.
+    #[must_use]
+    pub fn covers(&self, netns: u32) -> bool {
+        self.sockets.contains_key(&netns)
     }
 
     /// Lists all TCP sockets into `snapshot`.
@@ -103,8 +106,34 @@ impl Namespaces {
     }
 }
 
-fn inode_of(path: impl AsRef<std::path::Path>) -> Option<u32> {
+/// Where namespaces are found: those of processes, and those that `ip netns` keeps
+/// without any.
+fn candidates() -> Result<Vec<PathBuf>> {
+    let is_process = |name: &OsStr| {
+        name.to_str()
+            .is_some_and(|name| name.parse::<u32>().is_ok())
+    };
+    let processes = fs::read_dir("/proc")
+        .context("cannot read /proc")?
+        .flatten();
+    let mut paths: Vec<PathBuf> = processes
+        .filter(|entry| is_process(&entry.file_name()))
+        .map(|entry| entry.path().join("ns/net"))
+        .collect();
+    if let Ok(named) = fs::read_dir("/run/netns") {
+        paths.extend(named.flatten().map(|entry| entry.path()));
+    }
+    Ok(paths)
+}
+
+fn inode_of(path: impl AsRef<Path>) -> Option<u32> {
     u32::try_from(fs::metadata(path).ok()?.ino()).ok()
+}
+
+fn is_refused(error: &anyhow::Error) -> bool {
+    let errno = error.downcast_ref::<Errno>().copied();
+    let io = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    errno == Some(Errno::EPERM) || io == Some(io::ErrorKind::PermissionDenied)
 }
 
 fn open() -> Result<Netlink> {
@@ -117,7 +146,7 @@ fn open() -> Result<Netlink> {
 }
 
 /// Opens a socket in another namespace, on a thread that ends there.
-fn open_in(namespace: &std::path::Path) -> Result<Netlink> {
+fn open_in(namespace: &Path) -> Result<Netlink> {
     let file = File::open(namespace)?;
     thread::scope(|scope| {
         let entered = scope.spawn(|| {

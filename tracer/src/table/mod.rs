@@ -75,6 +75,7 @@ pub struct Counters {
 struct Entry {
     connection: Connection,
     site: Option<SiteIndex>,
+    origin: Origin,
     /// Counted as closed.
     ended: bool,
     /// A failure to connect has been told.
@@ -385,6 +386,7 @@ impl Table {
         let entry = Entry {
             connection,
             site,
+            origin,
             ended: false,
             failure_told: false,
         };
@@ -392,19 +394,29 @@ impl Table {
         true
     }
 
-    /// Gives a connection an owner, and its site with it. A change of hands
-    /// keeps the site of the first owner's code.
+    /// Gives a connection an owner, and its account with it: who holds it now is
+    /// who must act.
     fn own(&mut self, sock: u64, owner: Owner) {
         let Some(entry) = self.entries.get_mut(&sock) else {
             return;
         };
         entry.connection.owner = Some(owner);
-        if entry.site.is_none() && entry.connection.role != Role::Listener {
-            let origin = match entry.connection.known {
-                Known::Inherited => Origin::Inherited,
-                Known::Observed | Known::Repaired => Origin::Opened,
-            };
-            entry.site = Some(self.sites.enter(&entry.connection, &owner, origin));
+        if entry.connection.role == Role::Listener {
+            return;
+        }
+        if entry
+            .site
+            .is_some_and(|site| self.sites.is_of(site, &owner))
+        {
+            return;
+        }
+        if let Some(site) = entry.site.take() {
+            self.sites.strike(site, entry.origin, entry.ended);
+        }
+        let site = self.sites.enter(&entry.connection, &owner, entry.origin);
+        entry.site = Some(site);
+        if entry.ended {
+            self.sites.leave(entry.site, &entry.connection);
         }
     }
 

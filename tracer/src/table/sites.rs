@@ -88,6 +88,25 @@ impl Sites {
             .map(|(_, tally)| tally)
     }
 
+    /// Whether a site is this owner's.
+    pub(super) fn is_of(&self, site: SiteIndex, owner: &Owner) -> bool {
+        let entry = self.books.get(site as usize).and_then(Option::as_ref);
+        entry.is_some_and(|(key, _)| key.pid == owner.pid)
+    }
+
+    /// Takes back an entry of a connection that turns out to be another owner's.
+    pub(super) fn strike(&mut self, site: SiteIndex, origin: Origin, ended: bool) {
+        if let Some(tally) = self.tally(site) {
+            match origin {
+                Origin::Opened => tally.opened = tally.opened.saturating_sub(1),
+                Origin::Inherited => tally.inherited = tally.inherited.saturating_sub(1),
+            }
+            if ended {
+                tally.closed = tally.closed.saturating_sub(1);
+            }
+        }
+    }
+
     pub(super) fn failed(&mut self, site: Option<SiteIndex>) {
         if let Some(tally) = site.and_then(|index| self.tally(index)) {
             tally.connect_failures += 1;

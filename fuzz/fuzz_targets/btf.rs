@@ -1,0 +1,12 @@
+//! BTF of any bytes, as `--btf FILE` may hand in.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tracer::btf::{KernelTypes, offsets};
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(types) = KernelTypes::parse(bytes) {
+        let _ = offsets(&types);
+        let _ = types.function_arity("inet_csk_accept");
+    }
+});

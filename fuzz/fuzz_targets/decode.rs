@@ -1,0 +1,21 @@
+//! A ring's worth of records, of any bytes, through decoding and the table.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tracer::{
+    decode::{decode, tcp_info::TcpInfo},
+    table::Table,
+};
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut table = Table::new(false, false);
+    for record in bytes.chunks(120) {
+        if let Ok(event) = decode(record) {
+            table.apply(&event, |_, _, _| {});
+        }
+    }
+    let counters = table.counters();
+    assert_eq!(counters.seen, counters.closed + counters.evicted + table.live());
+    let _ = table.sites();
+    let _ = TcpInfo::parse(bytes);
+});
