@@ -11,7 +11,7 @@ use super::{
     interrupted, is_in_cgroup, load_options,
     output::Sink,
     progress::Progress,
-    runtime, selection,
+    runtime, say, selection,
 };
 use crate::{
     collector::{Attached, Collector},
@@ -54,10 +54,10 @@ pub(super) fn run(args: &LeaksArgs) -> Result<Outcome> {
     if matches!(args.output.format, Format::Jsonl | Format::Csv) {
         // Rows of groups and connections have no place for it.
         let loss = report.loss;
-        eprintln!(
-            "tcpleak: {} records lost, {} connections repaired",
+        say(&format!(
+            "{} records lost, {} connections repaired",
             loss.events_lost, loss.repaired
-        );
+        ));
     }
     Ok(match args.fail_on {
         Some(FailOn::Leak) if report.summary.leaked > 0 => Outcome::Leaks,

@@ -9,7 +9,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 pub(crate) const TCPLEAK: &str = env!("CARGO_BIN_EXE_tcpleak");
@@ -59,7 +59,10 @@ impl Unprivileged {
     pub(crate) fn new() -> Result<Self> {
         let temp = Temp::new()?;
         let program = temp.0.join("tcpleak");
-        fs::copy(TCPLEAK, &program)?;
+        // By another process: one that is started meanwhile on another thread would
+        // inherit the open copy, and a file open for writing is not run.
+        let copy = Command::new("cp").arg(TCPLEAK).arg(&program).status()?;
+        ensure!(copy.success(), "cannot copy the program");
         fs::set_permissions(&temp.0, Permissions::from_mode(0o755))?;
         fs::set_permissions(&program, Permissions::from_mode(0o755))?;
         Ok(Self {

@@ -11,7 +11,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tracer::load::privileges::PRIVILEGES;
 
@@ -80,7 +80,13 @@ impl User {
         // The build's directories may be closed to others.
         let directory = unique_directory()?;
         let program = directory.join("tcpleak");
-        fs::copy(self::program()?, &program)?;
+        // By another process: one that is started meanwhile on another thread would
+        // inherit the open copy, and a file open for writing is not run.
+        let copy = Command::new("cp")
+            .arg(self::program()?)
+            .arg(&program)
+            .status()?;
+        ensure!(copy.success(), "cannot copy the program");
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
         let program = program.to_str().context("a path of text")?.to_owned();
@@ -176,17 +182,15 @@ impl User {
             closed.len()
         );
         let with_fd = closed.iter().filter(|event| event["fd"].is_i64()).count();
-        // One may have been opened while hook after hook was attached.
-        assert!(
-            with_fd == 0 || with_fd + 1 >= closed.len(),
-            "{with_fd} of {}",
-            closed.len()
-        );
+        // One may have been opened while hook after hook was attached; where fds
+        // are not traced, the snapshots at start and end tell that of one each.
+        let few = with_fd.min(closed.len() - with_fd);
+        assert!(few <= 2, "{with_fd} of {}", closed.len());
         Ok(Seen {
             owner: connections().any(|c| is_held(c, &self.own)),
             namespace: connections()
                 .any(|c| c["netns"] == self.other.netns && c["known"] == "inherited"),
-            fds: with_fd > 0,
+            fds: with_fd > few,
         })
     }
 }
