@@ -78,6 +78,8 @@ pub struct Collector {
     /// When the trace began.
     pub from: BootTime,
     counts: Counts,
+    /// Processes whose fds the last snapshot could not read.
+    unreadable: usize,
     /// Losses up to here are mended by a snapshot that began later.
     mended: u64,
 }
@@ -122,6 +124,7 @@ impl Collector {
             clock: clocks::wall_clock(),
             from: clocks::boot_time(),
             counts: Counts::default(),
+            unreadable: 0,
             mended: 0,
         })
     }
@@ -141,6 +144,12 @@ impl Collector {
                 "sockets opened before the start in {} other network namespaces, which this \
                  process may not enter",
                 self.namespaces.unreachable
+            ));
+        }
+        if self.unreadable > 0 {
+            blind.push(format!(
+                "what {} processes hold, whose fds this process may not read",
+                self.unreadable
             ));
         }
         let connections = self.table.connections();
@@ -231,6 +240,7 @@ impl Collector {
         // What happened before the snapshot ended is in the ring by now.
         while self.drain(observer)? {}
         self.count()?;
+        self.unreadable = snapshot.unreadable.len();
         let selection = &self.selection;
         reconcile(&mut self.table, &snapshot, |socket| {
             let ends = &socket.ends;

@@ -63,7 +63,7 @@ pub struct Snapshot {
     /// Network namespaces that were listed whole.
     pub namespaces: FxHashSet<u32>,
     /// Processes whose fds could not be read.
-    pub unreadable: u32,
+    pub unreadable: FxHashSet<u32>,
 }
 
 impl Snapshot {
@@ -252,8 +252,8 @@ fn has_vanished(
     if connection.state != State::Close {
         return true;
     }
-    // sock_diag does not list CLOSE: only an fd shows that it is still held, and
-    // only if all fds could be read.
+    // sock_diag does not list CLOSE: only an fd shows that it is still held, if the
+    // owner lets us see its fds.
     let inode = connection.sample.map_or(0, |sample| sample.inode);
     let holder = connection
         .owner
@@ -263,7 +263,8 @@ fn has_vanished(
         (0, None) => connection.owner.is_some(),
         (inode, _) => snapshot.holders.contains_key(&inode),
     };
-    snapshot.unreadable == 0 && !is_held
+    let is_hidden = |owner: Owner| snapshot.unreadable.contains(&owner.pid);
+    !is_held && !connection.owner.is_some_and(is_hidden)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Which process has which socket open, from /proc/PID/fd.
 
+use std::{fs, io};
+
 use procfs::{
     ProcError,
     process::{FDTarget, Process, all_processes},
@@ -10,29 +12,28 @@ use crate::{
     reconcile::{Holder, Snapshot},
 };
 
-/// Adds the holders of every socket, lowest pid first, and the number of
-/// processes that could not be read.
+/// Adds the holders of every socket, lowest pid first, and the processes whose
+/// fds could not be read.
 pub fn gather(snapshot: &mut Snapshot) {
     let Ok(processes) = all_processes() else {
-        snapshot.unreadable += 1;
         return;
     };
     for process in processes.flatten() {
-        match sockets_of(&process) {
-            Ok(found) if found.is_empty() => {}
-            Ok(found) => {
-                // A process that ends meanwhile holds nothing any more.
-                let Some(comm) = comm(&process) else {
-                    continue;
-                };
-                let pid = process.pid().unsigned_abs();
-                for (inode, fd) in found {
-                    let holder = Holder { pid, fd, comm };
-                    snapshot.holders.entry(inode).or_default().push(holder);
-                }
+        let pid = process.pid().unsigned_abs();
+        let found = sockets_of(&process).unwrap_or_default();
+        if found.is_empty() {
+            if is_hidden(pid) {
+                snapshot.unreadable.insert(pid);
             }
-            Err(ProcError::PermissionDenied(_)) => snapshot.unreadable += 1,
-            Err(_) => {}
+            continue;
+        }
+        // A process that ends meanwhile holds nothing any more.
+        let Some(comm) = comm(&process) else {
+            continue;
+        };
+        for (inode, fd) in found {
+            let holder = Holder { pid, fd, comm };
+            snapshot.holders.entry(inode).or_default().push(holder);
         }
     }
     for holders in snapshot.holders.values_mut() {
@@ -50,6 +51,16 @@ fn sockets_of(process: &Process) -> Result<Vec<(u32, i32)>, ProcError> {
             _ => None,
         })
         .collect())
+}
+
+/// Whether a process does not let us see what it holds: to list fds is one
+/// right, to see where they lead another.
+fn is_hidden(pid: u32) -> bool {
+    let first = fs::read_dir(format!("/proc/{pid}/fd")).and_then(|mut fds| match fds.next() {
+        Some(fd) => fs::read_link(fd?.path()).map(|_| ()),
+        None => Ok(()),
+    });
+    first.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// The name as bytes: a process may choose ones that are not UTF-8.

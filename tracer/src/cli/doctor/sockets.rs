@@ -1,10 +1,5 @@
 //! What `ps` and the start of every trace need: sockets, and who holds them.
 
-use std::{
-    fs::{self, DirEntry},
-    io,
-};
-
 use caps::Capability;
 
 use super::{check, in_one_line};
@@ -41,7 +36,7 @@ pub(super) fn checks() -> Vec<Check> {
                 }
             );
             checks.push(check("sock_diag", Status::Ok, found, None));
-            checks.push(holders(unreadable()));
+            checks.push(holders(snapshot.unreadable.len()));
         }
         Err(error) => checks.push(missing(&error)),
     }
@@ -84,26 +79,4 @@ fn holders(unreadable: usize) -> Check {
             check(NAME, Status::Degraded, found, Some(fix))
         }
     }
-}
-
-/// Processes that do not let us see which sockets they hold: to list fds is one
-/// right, to see where they lead another.
-fn unreadable() -> usize {
-    let Ok(processes) = fs::read_dir("/proc") else {
-        return 0;
-    };
-    let is_hidden = |process: &DirEntry| {
-        let seen = fs::read_dir(process.path().join("fd")).and_then(|mut fds| match fds.next() {
-            Some(fd) => fs::read_link(fd?.path()).map(|_| ()),
-            None => Ok(()),
-        });
-        seen.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
-    };
-    let is_process = |entry: &DirEntry| {
-        let name = entry.file_name();
-        name.to_str()
-            .is_some_and(|name| name.parse::<u32>().is_ok())
-    };
-    let processes = processes.flatten().filter(is_process);
-    processes.filter(is_hidden).count()
 }
