@@ -52,7 +52,7 @@ pub fn state_raw(ctx: RawTracePointContext) -> i32 {
 /// `tcp_destroy_sock(struct sock *sk)`
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 pub fn gone_btf(ctx: BtfTracePointContext) -> i32 {
-    gone::on_destroy(&Sock::from_address(ctx.arg(0)));
+    gone::on_destroy(&Sock::from_btf(ctx.arg(0)));
     0
 }
 
