@@ -116,7 +116,7 @@ pub struct StateRecord {
     /// For CLOSE -> SYN_SENT, the fd handed to the connect call in progress,
     /// else [`NO_FD`].
     pub fd: i32,
-    /// Name of the current task: the opener's for CLOSE -> SYN_SENT and
+    /// Name of the current process: the opener's for CLOSE -> SYN_SENT and
     /// CLOSE -> LISTEN, zero for other transitions.
     pub comm: [u8; COMM_LEN],
     /// Always 0.
@@ -147,7 +147,7 @@ pub struct AcceptRecord {
     pub addresses: Addresses,
     /// The fd handed out.
     pub fd: i32,
-    /// Name of the accepting task.
+    /// Name of the accepting process.
     pub comm: [u8; COMM_LEN],
     /// The socket's state now.
     pub state: u16,

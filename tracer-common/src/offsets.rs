@@ -69,6 +69,10 @@ pub struct Offsets {
     pub task_flags: u32,
     /// `task_struct.signal`, pointer
     pub task_signal: u32,
+    /// `task_struct.group_leader`, pointer
+    pub task_group_leader: u32,
+    /// `task_struct.comm`, 16 bytes
+    pub task_comm: u32,
     /// `signal_struct.live`, atomic int
     pub signal_live: u32,
     /// `files_struct.fdt`, pointer
@@ -81,6 +85,8 @@ pub struct Offsets {
     pub file_private_data: u32,
     /// `socket.sk`, pointer
     pub socket_sk: u32,
+    /// `socket.file`, pointer
+    pub socket_file: u32,
 }
 
 /// What the kernel side holds until user space has filled in the real ones.
@@ -111,12 +117,15 @@ pub const ALL_ABSENT: Offsets = Offsets {
     task_files: ABSENT,
     task_flags: ABSENT,
     task_signal: ABSENT,
+    task_group_leader: ABSENT,
+    task_comm: ABSENT,
     signal_live: ABSENT,
     files_fdt: ABSENT,
     fdt_fd: ABSENT,
     fdt_max_fds: ABSENT,
     file_private_data: ABSENT,
     socket_sk: ABSENT,
+    socket_file: ABSENT,
 };
 
-const _: () = assert!(size_of::<Offsets>() == 32 * 4);
+const _: () = assert!(size_of::<Offsets>() == 35 * 4);

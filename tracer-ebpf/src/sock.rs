@@ -55,8 +55,9 @@ impl Sock {
 
     /// The socket behind an open fd of the current task, if it is one.
     ///
-    /// Walks `current->files->fdt->fd[fd]->private_data->sk`; the caller vouches
-    /// that the file is a socket's, as the return of accept(2) is.
+    /// Walks `current->files->fdt->fd[fd]->private_data->sk`. A supervisor may make
+    /// a call return any fd (seccomp's user notification), so what lies behind it is
+    /// a socket only if it points back at its file.
     #[inline(always)]
     pub fn from_fd(fd: u32) -> Option<Self> {
         let files: *const c_void = read(task::address(), offset!(task_files))?;
@@ -69,6 +70,9 @@ impl Sock {
         let slot = fd.checked_mul(size_of::<*const c_void>() as u32)?;
         let file: *const c_void = read(array, slot)?;
         let socket: *const c_void = read(file, offset!(file_private_data))?;
+        if read::<*const c_void>(socket, offset!(socket_file))? != file {
+            return None;
+        }
         let sock: *const c_void = read(socket, offset!(socket_sk))?;
         if sock.is_null() {
             return None;

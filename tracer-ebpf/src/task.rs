@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::{
-    bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
+    bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
     generated::bpf_ktime_get_boot_ns,
 };
 use tracer_common::event::{COMM_LEN, Header};
@@ -32,10 +32,14 @@ pub fn pid() -> u32 {
     (pid_tgid() >> 32) as u32
 }
 
-/// The name, or zeros.
+/// The name of the process, as `ps -o comm` shows it, or zeros. Threads may have
+/// names of their own; the process has its first one's.
 #[inline(always)]
 pub fn comm() -> [u8; COMM_LEN] {
-    bpf_get_current_comm().unwrap_or([0; COMM_LEN])
+    let leader = read::<*const c_void>(address(), offset!(task_group_leader));
+    leader
+        .and_then(|leader| read(leader, offset!(task_comm)))
+        .unwrap_or([0; COMM_LEN])
 }
 
 /// The current `struct task_struct`.

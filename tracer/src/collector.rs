@@ -8,14 +8,14 @@ use tokio::{
     task::{JoinHandle, spawn_blocking},
     time::{Instant, Interval, MissedTickBehavior, interval},
 };
-use tracer_common::config::ListenPort;
+use tracer_common::config::{Filter, ListenPort};
 
 use crate::{
     clock::{BootTime, WallClock},
     decode::decode,
     load::{self, Counts, Tracer, privileges, tracefs},
     model::report::Loss,
-    reconcile::{Snapshot, reconcile},
+    reconcile::{Holder, Snapshot, Socket, Terms, reconcile},
     selection::Selection,
     snapshot::{self, Namespaces, clocks},
     source::ring::RingSource,
@@ -116,7 +116,7 @@ impl Collector {
             source: RingSource::new(ring).context("cannot poll the ring buffer")?,
             table: Table::new(
                 !attached.tracer.chosen.has_cookie(),
-                selection != Selection::default(),
+                selection.for_kernel() != Filter::default(),
             ),
             tracer: attached.tracer,
             namespaces: Arc::new(attached.namespaces),
@@ -145,6 +145,13 @@ impl Collector {
                  process may not enter",
                 self.namespaces.unreachable
             ));
+        }
+        if !snapshot::has_initial_pids() {
+            blind.push(
+                "process ids as this pid namespace counts them: owners seen by the kernel and \
+                 owners found in /proc do not match; run with hostPID (--pid=host)"
+                    .to_owned(),
+            );
         }
         if self.unreadable > 0 {
             blind.push(format!(
@@ -224,7 +231,7 @@ impl Collector {
     /// As [`Collector::watch`].
     pub async fn snapshot(&mut self, observer: &mut impl Observer) -> Result<Snapshot> {
         self.count()?;
-        self.mended = self.counts.lost();
+        let mended = std::mem::replace(&mut self.mended, self.counts.lost());
         self.table.begin_snapshot();
         let namespaces = Arc::clone(&self.namespaces);
         let mut gathering: JoinHandle<_> = spawn_blocking(move || snapshot::take(&namespaces));
@@ -242,17 +249,19 @@ impl Collector {
         self.count()?;
         self.unreadable = snapshot.unreadable.len();
         let selection = &self.selection;
-        reconcile(&mut self.table, &snapshot, |socket| {
+        let prefers = |holder: &Holder| selection.prefers(holder.pid, holder.comm.bytes());
+        let wants = |socket: &Socket| {
             let ends = &socket.ends;
-            let is_wanted = selection.matches_ends(ends.local, ends.remote, ends.netns)
-                || (socket.state == State::Listen && selection.remote.is_some());
-            let holders = snapshot.holders_of(socket);
-            is_wanted
-                && (selection.pid.is_none()
-                    || holders
-                        .iter()
-                        .any(|holder| Some(holder.pid) == selection.pid))
-        });
+            let listens = socket.state == State::Listen && selection.remote.is_some();
+            (listens || selection.matches_ends(ends.local, ends.remote, ends.netns))
+                && (selection.pid.is_none() || snapshot.holders_of(socket).iter().any(prefers))
+        };
+        let terms = Terms {
+            wants: &wants,
+            prefers: &prefers,
+            has_lost: self.counts.lost() > mended,
+        };
+        reconcile(&mut self.table, &snapshot, terms);
         Ok(snapshot)
     }
 

@@ -107,6 +107,12 @@ impl Selection {
         pid && comm
     }
 
+    /// Whether, of several holders of a socket, this one is asked for.
+    #[must_use]
+    pub fn prefers(&self, pid: u32, comm: &[u8]) -> bool {
+        self.wants_owner() && self.matches_process(Some((pid, comm)))
+    }
+
     /// Whether an owner is asked for.
     #[must_use]
     pub fn wants_owner(&self) -> bool {

@@ -47,12 +47,15 @@ pub fn offsets(types: &KernelTypes) -> Result<Offsets, BtfError> {
         task_files: at("task_struct", "files")?,
         task_flags: at("task_struct", "flags")?,
         task_signal: at("task_struct", "signal")?,
+        task_group_leader: at("task_struct", "group_leader")?,
+        task_comm: at("task_struct", "comm")?,
         signal_live: at("signal_struct", "live")?,
         files_fdt: at("files_struct", "fdt")?,
         fdt_fd: at("fdtable", "fd")?,
         fdt_max_fds: at("fdtable", "max_fds")?,
         file_private_data: at("file", "private_data")?,
         socket_sk: at("socket", "sk")?,
+        socket_file: at("socket", "file")?,
     })
 }
 

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use super::{
     Outcome,
     args::{FailOn, LeaksArgs},
-    interrupted, is_in_cgroup, load_options,
+    interrupted, is_closed_pipe, is_in_cgroup, load_options,
     output::Sink,
     progress::Progress,
     runtime, say, selection,
@@ -38,18 +38,24 @@ pub(super) fn run(args: &LeaksArgs) -> Result<Outcome> {
     let attached = Attached::new(&load_options(&args.probe, &selection))?;
     let report = runtime()?.block_on(watch(args, attached, selection))?;
 
+    let outcome = match args.fail_on {
+        Some(FailOn::Leak) if report.summary.leaked > 0 => Outcome::Leaks,
+        _ => Outcome::Fine,
+    };
+    // A reader that leaves early does not turn leaks into success.
+    match write(args, &report, &mut sink) {
+        Err(error) if is_closed_pipe(&error) => Ok(outcome),
+        written => written.map(|()| outcome),
+    }
+}
+
+fn write(args: &LeaksArgs, report: &Leaks, sink: &mut Sink) -> Result<()> {
     let mut out = sink.writer()?;
     let options = LeaksOptions {
         all: args.all,
         verbose: args.verbose,
     };
-    view::leaks(
-        &mut *out,
-        &report,
-        args.output.format,
-        sink.style(),
-        options,
-    )?;
+    view::leaks(&mut *out, report, args.output.format, sink.style(), options)?;
     out.flush()?;
     if matches!(args.output.format, Format::Jsonl | Format::Csv) {
         // Rows of groups and connections have no place for it.
@@ -59,10 +65,7 @@ pub(super) fn run(args: &LeaksArgs) -> Result<Outcome> {
             loss.events_lost, loss.repaired
         ));
     }
-    Ok(match args.fail_on {
-        Some(FailOn::Leak) if report.summary.leaked > 0 => Outcome::Leaks,
-        _ => Outcome::Fine,
-    })
+    Ok(())
 }
 
 async fn watch(

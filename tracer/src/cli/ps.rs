@@ -32,7 +32,9 @@ pub(super) fn run(args: &PsArgs) -> Result<Outcome> {
         })
         .map(|socket| {
             let role = Snapshot::role_of(socket, &listening);
-            connection_of(&snapshot, socket, role, selection.pid)
+            connection_of(&snapshot, socket, role, |holder| {
+                selection.prefers(holder.pid, holder.comm.bytes())
+            })
         })
         .filter(|connection| {
             let owner = connection.owner.as_ref();

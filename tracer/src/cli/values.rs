@@ -9,6 +9,8 @@ use nix::sys::statfs::{NSFS_MAGIC, statfs};
 
 use crate::load;
 
+/// A snapshot takes about as long.
+const SHORTEST: Duration = Duration::from_millis(100);
 /// Longer watches are what a recording is for.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -18,7 +20,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         .parse()
         .map_err(|_| "not a duration; write it like 30s, 5m or 1h30m".to_owned())?;
     match Duration::try_from(span) {
-        Ok(span) if span.is_zero() => Err("must be longer than nothing, such as 30s".to_owned()),
+        Ok(span) if span < SHORTEST => Err("too short; watch for 100ms or longer".to_owned()),
         Ok(span) if span > LONGEST => Err("longer than 30 days; choose a shorter watch".to_owned()),
         Ok(span) => Ok(span),
         Err(_) => Err("must not be negative; write it like 30s, 5m or 1h30m".to_owned()),

@@ -131,6 +131,7 @@ pub(super) const PLAN: Plan = Plan {
         "the moment of close(2) on a socket that was shut down before: it is known when the \
          kernel frees the socket",
         "the fd of connections opened by io_uring or by 32-bit programs, until a snapshot",
+        "connections to MPTCP listeners, Go's default since 1.24, until they are accepted",
         "whether a socket left in FIN_WAIT2 moved on to TIME_WAIT, until a snapshot",
     ],
 };

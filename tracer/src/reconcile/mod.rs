@@ -99,11 +99,22 @@ impl Snapshot {
     }
 }
 
-/// Works a snapshot into the table. `wants` says which sockets the user asked
-/// for; others are not adopted.
+/// On what terms a snapshot is worked in.
+#[derive(Clone, Copy)]
+pub struct Terms<'a> {
+    /// Which sockets the user asked for; others are not adopted.
+    pub wants: &'a dyn Fn(&Socket) -> bool,
+    /// Which of several holders the user asked for.
+    pub prefers: &'a dyn Fn(&Holder) -> bool,
+    /// Whether records were lost since the last snapshot. If not, a socket in CLOSE
+    /// whose end was not announced is still held, whatever /proc shows.
+    pub has_lost: bool,
+}
+
+/// Works a snapshot into the table.
 ///
 /// [`Table::begin_snapshot`] must have been called before it was gathered.
-pub fn reconcile(table: &mut Table, snapshot: &Snapshot, wants: impl Fn(&Socket) -> bool) {
+pub fn reconcile(table: &mut Table, snapshot: &Snapshot, terms: Terms<'_>) {
     let listening = snapshot.listening();
     let mut present = FxHashSet::default();
     // Listeners first: they tell the roles of what follows.
@@ -124,16 +135,17 @@ pub fn reconcile(table: &mut Table, snapshot: &Snapshot, wants: impl Fn(&Socket)
         }
         let holders = snapshot.holders_of(socket);
         match table.get(name) {
-            None if !wants(socket) => continue,
+            None if !(terms.wants)(socket) => continue,
             None => {
                 let role = Snapshot::role_of(socket, &listening);
-                let owner = holders.first().map(|holder| owner_of(holder, socket.uid));
+                let owner =
+                    choose(holders, terms.prefers).map(|holder| owner_of(holder, socket.uid));
                 table.adopt(name, socket.ends, role, socket.state, owner);
             }
             Some(known) => {
                 let stale = known.state != socket.state
                     && known.state_at.is_none_or(|at| at < snapshot.began);
-                let owner = better_owner(known.owner, holders, socket.uid);
+                let owner = better_owner(known.owner, holders, terms.prefers, socket.uid);
                 if stale {
                     table.correct(name, socket.state, snapshot.ended);
                 }
@@ -150,6 +162,7 @@ pub fn reconcile(table: &mut Table, snapshot: &Snapshot, wants: impl Fn(&Socket)
     let vanished: Vec<u64> = table
         .connections()
         .filter(|connection| !present.contains(&connection.id.sock))
+        .filter(|connection| terms.has_lost || connection.state != State::Close)
         .filter(|connection| has_vanished(connection, snapshot, &unlisted))
         .map(|connection| connection.id.sock)
         .collect();
@@ -160,13 +173,13 @@ pub fn reconcile(table: &mut Table, snapshot: &Snapshot, wants: impl Fn(&Socket)
 }
 
 /// A socket of a snapshot as a connection of its own, for what is listed without
-/// a trace. The first holder is its owner, or the one with `pid` if given.
+/// a trace.
 #[must_use]
 pub fn connection_of(
     snapshot: &Snapshot,
     socket: &Socket,
     role: Role,
-    pid: Option<u32>,
+    prefers: impl Fn(&Holder) -> bool,
 ) -> Connection {
     let id = ConnId {
         sock: socket.cookie,
@@ -175,17 +188,21 @@ pub fn connection_of(
     let holders = snapshot.holders_of(socket);
     let mut connection = Connection::new(id, socket.ends, role, socket.state);
     connection.known = Known::Inherited;
-    connection.owner = holders
-        .iter()
-        .find(|holder| pid.is_none_or(|pid| pid == holder.pid))
-        .or(holders.first())
-        .map(|holder| owner_of(holder, socket.uid));
+    connection.owner = choose(holders, prefers).map(|holder| owner_of(holder, socket.uid));
     connection.tx_bytes = socket.figures.tx_bytes;
     connection.rx_bytes = socket.figures.rx_bytes;
     connection.retransmits = socket.figures.retransmits;
     connection.srtt_us = socket.figures.srtt_us;
     connection.sample = (!socket.is_mini).then_some(socket.sample);
     connection
+}
+
+/// Of several holders the one asked for, else the first.
+fn choose(holders: &[Holder], prefers: impl Fn(&Holder) -> bool) -> Option<&Holder> {
+    holders
+        .iter()
+        .find(|holder| prefers(holder))
+        .or(holders.first())
 }
 
 fn owner_of(holder: &Holder, uid: u32) -> Owner {
@@ -199,8 +216,13 @@ fn owner_of(holder: &Holder, uid: u32) -> Owner {
 }
 
 /// The owner that the fds prove, where that differs from the one on record.
-fn better_owner(known: Option<Owner>, holders: &[Holder], uid: u32) -> Option<Owner> {
-    let first = holders.first()?;
+fn better_owner(
+    known: Option<Owner>,
+    holders: &[Holder],
+    prefers: impl Fn(&Holder) -> bool,
+    uid: u32,
+) -> Option<Owner> {
+    let first = choose(holders, prefers)?;
     let Some(known) = known else {
         return Some(owner_of(first, uid));
     };

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Holder, Snapshot, Socket, reconcile};
+use super::{Holder, Snapshot, Socket, Terms};
 use crate::{
     clock::BootTime,
     decode::{Circumstance, Comm, Ends, Event, Owner},
@@ -93,11 +93,25 @@ fn gone(table: &mut Table, at: u64, sock: u64) {
     table.apply(&event, |_, _, _| {});
 }
 
+/// After a loss, with everything asked for.
+fn reconcile(table: &mut Table, snapshot: &Snapshot) {
+    work_in(table, snapshot, true, true);
+}
+
+fn work_in(table: &mut Table, snapshot: &Snapshot, wanted: bool, has_lost: bool) {
+    let terms = Terms {
+        wants: &|_| wanted,
+        prefers: &|_| true,
+        has_lost,
+    };
+    super::reconcile(table, snapshot, terms);
+}
+
 /// A table past its first, empty snapshot.
 fn warm() -> Table {
     let mut table = Table::new(false, false);
     table.begin_snapshot();
-    reconcile(&mut table, &snapshot(0, vec![], &[]), |_| true);
+    reconcile(&mut table, &snapshot(0, vec![], &[]));
     table
 }
 
@@ -112,7 +126,7 @@ fn what_was_there_before_is_inherited_with_its_owner_and_role() {
         socket(4, ends(4001, 80), State::TimeWait, 0),
     ];
     let holders = [(11, 50, 5), (12, 60, 6), (13, 60, 3)];
-    reconcile(&mut table, &snapshot(0, sockets, &holders), |_| true);
+    reconcile(&mut table, &snapshot(0, sockets, &holders));
 
     let client = table.get(1).expect("inherited");
     assert_eq!(
@@ -139,11 +153,7 @@ fn a_socket_opened_before_and_seen_by_both_is_there_once() {
     table.begin_snapshot();
     open(&mut table, SECOND, 1, 5);
     let sockets = vec![socket(1, ends(4000, 80), State::Established, 11)];
-    reconcile(
-        &mut table,
-        &snapshot(2 * SECOND, sockets, &[(11, 50, 5)]),
-        |_| true,
-    );
+    reconcile(&mut table, &snapshot(2 * SECOND, sockets, &[(11, 50, 5)]));
     assert_eq!(table.counters().seen, 1);
     assert_eq!(
         table.get(1).map(|connection| connection.known),
@@ -158,7 +168,7 @@ fn a_socket_freed_while_the_snapshot_was_taken_stays_gone() {
     table.begin_snapshot();
     gone(&mut table, 3 * SECOND, 1);
     let sockets = vec![socket(1, ends(4000, 80), State::Established, 11)];
-    reconcile(&mut table, &snapshot(2 * SECOND, sockets, &[]), |_| true);
+    reconcile(&mut table, &snapshot(2 * SECOND, sockets, &[]));
     assert!(table.get(1).is_none());
     assert_eq!(table.counters().repaired, 0);
 }
@@ -168,11 +178,7 @@ fn a_missed_opening_is_repaired_and_counted() {
     let mut table = warm();
     table.begin_snapshot();
     let sockets = vec![socket(1, ends(4000, 80), State::CloseWait, 11)];
-    reconcile(
-        &mut table,
-        &snapshot(2 * SECOND, sockets, &[(11, 50, 5)]),
-        |_| true,
-    );
+    reconcile(&mut table, &snapshot(2 * SECOND, sockets, &[(11, 50, 5)]));
     assert_eq!(
         table.get(1).map(|connection| connection.known),
         Some(Known::Repaired)
@@ -186,11 +192,7 @@ fn a_missed_transition_is_corrected() {
     open(&mut table, SECOND, 1, 5);
     table.begin_snapshot();
     let sockets = vec![socket(1, ends(4000, 80), State::CloseWait, 11)];
-    reconcile(
-        &mut table,
-        &snapshot(2 * SECOND, sockets, &[(11, 50, 5)]),
-        |_| true,
-    );
+    reconcile(&mut table, &snapshot(2 * SECOND, sockets, &[(11, 50, 5)]));
     let connection = table.get(1).expect("live");
     assert_eq!(
         (connection.state, connection.known),
@@ -204,11 +206,7 @@ fn a_transition_after_the_snapshot_began_is_believed() {
     table.begin_snapshot();
     open(&mut table, 3 * SECOND, 1, 5);
     let sockets = vec![socket(1, ends(4000, 80), State::SynSent, 11)];
-    reconcile(
-        &mut table,
-        &snapshot(2 * SECOND, sockets, &[(11, 50, 5)]),
-        |_| true,
-    );
+    reconcile(&mut table, &snapshot(2 * SECOND, sockets, &[(11, 50, 5)]));
     let connection = table.get(1).expect("live");
     assert_eq!(
         (connection.state, connection.known),
@@ -221,7 +219,7 @@ fn a_missed_end_ends_the_connection() {
     let mut table = warm();
     open(&mut table, SECOND, 1, 5);
     table.begin_snapshot();
-    reconcile(&mut table, &snapshot(2 * SECOND, vec![], &[]), |_| true);
+    reconcile(&mut table, &snapshot(2 * SECOND, vec![], &[]));
     assert_eq!(table.live(), 0);
     assert_eq!(table.counters().repaired, 1);
 }
@@ -233,7 +231,7 @@ fn a_namespace_that_was_not_listed_proves_nothing() {
     table.begin_snapshot();
     let mut elsewhere = snapshot(2 * SECOND, vec![], &[]);
     elsewhere.namespaces = [2].into_iter().collect();
-    reconcile(&mut table, &elsewhere, |_| true);
+    reconcile(&mut table, &elsewhere);
     assert_eq!(table.live(), 1);
 }
 
@@ -243,11 +241,7 @@ fn a_dead_socket_is_live_while_its_fd_is_held() {
     open(&mut table, SECOND, 1, 5);
     table.begin_snapshot();
     let sockets = vec![socket(1, ends(4000, 80), State::Established, 11)];
-    reconcile(
-        &mut table,
-        &snapshot(2 * SECOND, sockets, &[(11, 50, 5)]),
-        |_| true,
-    );
+    reconcile(&mut table, &snapshot(2 * SECOND, sockets, &[(11, 50, 5)]));
     let reset = Event::State {
         at: BootTime(3 * SECOND),
         sock: 1,
@@ -266,14 +260,10 @@ fn a_dead_socket_is_live_while_its_fd_is_held() {
     table.apply(&reset, |_, _, _| {});
 
     table.begin_snapshot();
-    reconcile(
-        &mut table,
-        &snapshot(9 * SECOND, vec![], &[(11, 50, 5)]),
-        |_| true,
-    );
+    reconcile(&mut table, &snapshot(9 * SECOND, vec![], &[(11, 50, 5)]));
     assert_eq!(table.live(), 1, "its fd is still there");
     table.begin_snapshot();
-    reconcile(&mut table, &snapshot(12 * SECOND, vec![], &[]), |_| true);
+    reconcile(&mut table, &snapshot(12 * SECOND, vec![], &[]));
     assert_eq!(table.live(), 0, "nobody holds it any more");
 }
 
@@ -283,11 +273,7 @@ fn a_connection_passed_on_goes_to_its_holder() {
     open(&mut table, SECOND, 1, 5);
     table.begin_snapshot();
     let sockets = vec![socket(1, ends(4000, 80), State::Established, 11)];
-    reconcile(
-        &mut table,
-        &snapshot(2 * SECOND, sockets, &[(11, 70, 9)]),
-        |_| true,
-    );
+    reconcile(&mut table, &snapshot(2 * SECOND, sockets, &[(11, 70, 9)]));
     let owner = table
         .get(1)
         .and_then(|connection| connection.owner)
@@ -302,9 +288,7 @@ fn the_opener_is_kept_while_it_holds_the_socket_and_its_fd_follows_dup() {
     table.begin_snapshot();
     let sockets = vec![socket(1, ends(4000, 80), State::Established, 11)];
     let holders = [(11, 40, 3), (11, 50, 8)];
-    reconcile(&mut table, &snapshot(2 * SECOND, sockets, &holders), |_| {
-        true
-    });
+    reconcile(&mut table, &snapshot(2 * SECOND, sockets, &holders));
     let owner = table
         .get(1)
         .and_then(|connection| connection.owner)
@@ -344,11 +328,7 @@ fn a_half_close_taken_for_a_close_is_seen_by_its_inode() {
     );
     table.begin_snapshot();
     let sockets = vec![socket(1, ends(4000, 80), State::FinWait2, 11)];
-    reconcile(
-        &mut table,
-        &snapshot(2 * SECOND, sockets, &[(11, 50, 5)]),
-        |_| true,
-    );
+    reconcile(&mut table, &snapshot(2 * SECOND, sockets, &[(11, 50, 5)]));
     let connection = table.get(1).expect("live");
     assert!(connection.app_closed_at.is_none() && connection.half_closed);
 }
@@ -358,7 +338,7 @@ fn what_the_user_did_not_ask_for_is_not_adopted() {
     let mut table = Table::new(false, false);
     table.begin_snapshot();
     let sockets = vec![socket(1, ends(4000, 80), State::Established, 11)];
-    reconcile(&mut table, &snapshot(0, sockets, &[]), |_| false);
+    work_in(&mut table, &snapshot(0, sockets, &[]), false, false);
     assert_eq!(table.counters().seen, 0);
 }
 
@@ -387,14 +367,10 @@ fn an_end_whose_last_record_was_lost_does_not_stay_live() {
 
     // Its fd still is: 99 is an inode that sock_diag does not list.
     table.begin_snapshot();
-    reconcile(
-        &mut table,
-        &snapshot(2 * SECOND, vec![], &[(99, 50, 5)]),
-        |_| true,
-    );
+    reconcile(&mut table, &snapshot(2 * SECOND, vec![], &[(99, 50, 5)]));
     assert_eq!(table.live(), 1);
     table.begin_snapshot();
-    reconcile(&mut table, &snapshot(4 * SECOND, vec![], &[]), |_| true);
+    reconcile(&mut table, &snapshot(4 * SECOND, vec![], &[]));
     assert_eq!(table.live(), 0);
 }
 
@@ -404,15 +380,57 @@ fn a_connection_passed_on_is_in_its_holders_account() {
     open(&mut table, SECOND, 1, 5);
     table.begin_snapshot();
     let sockets = vec![socket(1, ends(4000, 80), State::CloseWait, 11)];
-    reconcile(
-        &mut table,
-        &snapshot(2 * SECOND, sockets, &[(11, 70, 9)]),
-        |_| true,
-    );
+    reconcile(&mut table, &snapshot(2 * SECOND, sockets, &[(11, 70, 9)]));
     let sites = table.sites();
     let of = |pid| sites.iter().find(|(key, ..)| key.pid == pid);
     let (_, tally, live) = of(70).expect("the holder has a site");
     assert_eq!((tally.opened, live.len()), (1, 1));
     let (_, tally, live) = of(50).expect("the opener had one");
     assert_eq!((tally.opened, tally.closed, live.len()), (0, 0, 0));
+}
+
+#[test]
+fn without_a_loss_a_dead_socket_is_held_until_its_end_is_announced() {
+    let mut table = warm();
+    open(&mut table, SECOND, 1, 5);
+    let reset = Event::State {
+        at: BootTime(SECOND),
+        sock: 1,
+        ends: ends(4000, 80),
+        old: State::Established,
+        new: State::Close,
+        how: Circumstance {
+            error: 104,
+            ..Circumstance::default()
+        },
+        task: table
+            .get(1)
+            .and_then(|connection| connection.owner)
+            .expect("owned"),
+    };
+    table.apply(&reset, |_, _, _| {});
+    // dup(2) gave it another fd and the first was closed.
+    table.begin_snapshot();
+    let moved = snapshot(2 * SECOND, vec![], &[(99, 50, 6)]);
+    work_in(&mut table, &moved, true, false);
+    assert_eq!((table.live(), table.counters().repaired), (1, 0));
+}
+
+#[test]
+fn of_several_holders_the_one_asked_for_owns() {
+    let mut table = Table::new(false, true);
+    table.begin_snapshot();
+    let sockets = vec![socket(1, ends(4000, 80), State::CloseWait, 11)];
+    let shared = snapshot(0, sockets, &[(11, 40, 3), (11, 50, 8)]);
+    let terms = Terms {
+        wants: &|_| true,
+        prefers: &|holder| holder.pid == 50,
+        has_lost: false,
+    };
+    super::reconcile(&mut table, &shared, terms);
+    let owner = table
+        .get(1)
+        .and_then(|connection| connection.owner)
+        .expect("owned");
+    assert_eq!((owner.pid, owner.fd), (50, Some(8)));
 }

@@ -11,6 +11,18 @@ pub mod sock_diag;
 
 pub use sock_diag::Namespaces;
 
+/// Inode of the pid namespace that the kernel starts with (`PROC_PID_INIT_INO`,
+/// include/linux/proc_ns.h).
+const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+
+/// Whether process ids here are those of the kernel's records. In a container with
+/// a pid namespace of its own they are not.
+#[must_use]
+pub fn has_initial_pids() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self/ns/pid").is_ok_and(|ns| ns.ino() == INITIAL_PID_NAMESPACE)
+}
+
 /// Takes a snapshot of all sockets in `namespaces` and all their holders.
 ///
 /// # Errors

@@ -96,11 +96,14 @@ impl Namespaces {
     /// Where the kernel does not answer.
     pub fn dump(&self, snapshot: &mut Snapshot) -> Result<()> {
         for (&netns, netlink) in &self.sockets {
+            let mut is_whole = true;
             for family in [AF_INET, AF_INET6] {
-                dump_family(netlink, family, netns, &mut snapshot.sockets)
+                is_whole &= dump_family(netlink, family, netns, &mut snapshot.sockets)
                     .context("cannot list sockets through sock_diag")?;
             }
-            snapshot.namespaces.insert(netns);
+            if is_whole {
+                snapshot.namespaces.insert(netns);
+            }
         }
         Ok(())
     }
@@ -160,15 +163,16 @@ fn open_in(namespace: &Path) -> Result<Netlink> {
     })
 }
 
-fn dump_family(netlink: &Netlink, family: u8, netns: u32, into: &mut Vec<Socket>) -> Result<()> {
+/// Whether the list is whole: the kernel says when a change cut it short.
+fn dump_family(netlink: &Netlink, family: u8, netns: u32, into: &mut Vec<Socket>) -> Result<bool> {
     let start = into.len();
     for _ in 0..DUMP_TRIES {
         into.truncate(start);
         if try_dump(netlink, family, netns, into)? {
-            break;
+            return Ok(true);
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 /// One dump. False where the kernel says that it was interrupted by a change.
@@ -247,7 +251,11 @@ fn socket(response: &InetResponse, netns: u32) -> Option<Socket> {
             netns,
         },
         state,
-        is_mini: state.is_mini_socket() || header.timer == Some(Timer::TimeWait),
+        // A request socket shows as SYN_RECV; a full one is in that state for
+        // microseconds only.
+        is_mini: state.is_mini_socket()
+            || header.timer == Some(Timer::TimeWait)
+            || (state == State::SynRecv && header.inode == 0),
         uid: header.uid,
         sample: Sample {
             inode: header.inode,

@@ -86,10 +86,11 @@ impl Connection {
                 };
                 self.closed_by.get_or_insert(by);
                 let by_close = how.error == 0 && how.both_shut && !how.in_shutdown;
-                // FIN_WAIT2 and CLOSING also end in softirq, by the peer's FIN,
-                // with the fd still held after a shutdown.
-                let by_peers_fin = how.peer_done && matches!(old, State::FinWait2 | State::Closing);
-                if by_close && !by_peers_fin {
+                // After a shutdown the last segments of the peer end a connection
+                // whose fd is still held. If it is not, the socket is freed next.
+                let by_peer = self.half_closed
+                    || (how.peer_done && matches!(old, State::FinWait2 | State::Closing));
+                if by_close && !by_peer {
                     self.app_closed_at.get_or_insert(at);
                 }
             }

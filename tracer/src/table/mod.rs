@@ -92,6 +92,8 @@ pub struct Table {
     /// then count births over the whole table.
     by_address: bool,
     births: u32,
+    /// Listeners by namespace and port: more than one share it under SO_REUSEPORT.
+    listening: FxHashMap<(u32, u16), u32>,
     /// Filters keep records back: what turns up unknown need not have been lost.
     is_partial: bool,
     /// Set until the first snapshot is in: what turns up unknown was there before.
@@ -112,6 +114,7 @@ impl Table {
             counters: Counters::default(),
             by_address,
             births: 0,
+            listening: FxHashMap::default(),
             is_partial,
             warming_up: true,
             freed: None,
@@ -348,6 +351,21 @@ impl Table {
         }
     }
 
+    /// Takes an entry out of the table.
+    fn take(&mut self, sock: u64) -> Option<Entry> {
+        let entry = self.entries.remove(&sock)?;
+        let end = (entry.connection.netns, entry.connection.local.port());
+        if entry.connection.role == Role::Listener
+            && let Some(count) = self.listening.get_mut(&end)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.listening.remove(&end);
+            }
+        }
+        Some(entry)
+    }
+
     /// The socket is freed, or used for another connection.
     fn gone(
         &mut self,
@@ -355,7 +373,7 @@ impl Table {
         sock: u64,
         tell: &mut impl FnMut(Change, BootTime, &Connection),
     ) {
-        let Some(mut entry) = self.entries.remove(&sock) else {
+        let Some(mut entry) = self.take(sock) else {
             return;
         };
         end(&mut entry, &mut self.counters, &mut self.sites);
@@ -390,6 +408,10 @@ impl Table {
             ended: false,
             failure_told: false,
         };
+        if !counts {
+            let end = (entry.connection.netns, entry.connection.local.port());
+            *self.listening.entry(end).or_insert(0) += 1;
+        }
         self.entries.insert(sock, entry);
         true
     }
@@ -424,12 +446,14 @@ impl Table {
         if state == State::Listen {
             return Role::Listener;
         }
-        let accepts = self.connections().any(|connection| {
-            connection.role == Role::Listener
-                && connection.netns == ends.netns
-                && connection.local.port() == ends.local.port()
-        });
-        if accepts { Role::Server } else { Role::Client }
+        if self
+            .listening
+            .contains_key(&(ends.netns, ends.local.port()))
+        {
+            Role::Server
+        } else {
+            Role::Client
+        }
     }
 }
 

@@ -111,7 +111,7 @@ impl Table {
 
     /// Ends a connection whose end was missed.
     pub fn vanish(&mut self, sock: u64, at: BootTime) {
-        if let Some(mut entry) = self.entries.remove(&sock) {
+        if let Some(mut entry) = self.take(sock) {
             entry.connection.known = Known::Repaired;
             entry.connection.free(at);
             self.counters.repaired += 1;

@@ -270,6 +270,26 @@ fn after_a_half_close_the_peers_fin_does_not_let_go_of_the_fd() {
 }
 
 #[test]
+fn after_a_half_close_the_last_ack_does_not_let_go_of_the_fd() {
+    let mut script = Script::new();
+    // The peer closed first, so shutdown(SHUT_WR) shuts the second direction; the
+    // last acknowledgement comes in a softirq, long after the call.
+    let half = Circumstance {
+        in_shutdown: true,
+        ..CLOSES
+    };
+    script
+        .connected(7)
+        .step(7, State::Established, State::CloseWait, NOTHING)
+        .step(7, State::CloseWait, State::LastAck, half)
+        .step(7, State::LastAck, State::Close, CLOSES);
+    assert_eq!(script.last().app_closed_at, None);
+    assert_eq!(script.table.live(), 1);
+    script.gone(7);
+    assert_eq!(script.table.live(), 0);
+}
+
+#[test]
 fn a_reset_is_told_from_a_timeout_and_leaves_the_fd() {
     for (errno, by) in [
         (104, ClosedBy::Reset),

@@ -9,6 +9,7 @@
 
 mod fallback;
 mod filters;
+mod held;
 mod hostile;
 mod leaks;
 mod loss;

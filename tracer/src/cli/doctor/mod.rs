@@ -17,7 +17,7 @@ use crate::{
     model::report::{Check, Doctor, Status},
     plan::Hook,
     selection::Selection,
-    view,
+    snapshot, view,
 };
 mod sockets;
 
@@ -29,6 +29,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Outcome> {
     let mut checks = vec![];
     checks.extend(capabilities());
     checks.extend(lockdown());
+    checks.extend(pid_namespace());
     checks.push(btf(args.probe.btf.as_deref()));
     checks.push(tracefs_check(tracefs));
     let rehearsal = load::rehearse(&load_options(&args.probe, &Selection::default()));
@@ -116,6 +117,21 @@ fn lockdown() -> Option<Check> {
         )
     } else {
         check("lockdown", Status::Ok, "does not forbid eBPF", None)
+    })
+}
+
+/// The kernel's records carry the process ids of the initial namespace.
+fn pid_namespace() -> Option<Check> {
+    (!snapshot::has_initial_pids()).then(|| {
+        let found = "not the host's: the process ids of records and of /proc do not match";
+        let fix = "run outside of the container, or give it the host's: hostPID: true in \
+                   Kubernetes, --pid=host in Docker";
+        check(
+            "pid namespace",
+            Status::Degraded,
+            found,
+            Some(fix.to_owned()),
+        )
     })
 }
 

@@ -1,0 +1,42 @@
+//! What is still held is live, however the connection itself came to its end, and
+//! belongs to the process, whatever its threads are called.
+
+use anyhow::Result;
+
+use crate::support::{
+    Program, Tcpleak,
+    report::{group_of, numbers},
+};
+
+/// Connections that each program forgets.
+const FORGOTTEN: usize = 6;
+
+#[test]
+fn sockets_that_are_held_after_their_end_are_found() -> Result<()> {
+    let tcpleak = Tcpleak::watching("leaks --for 10s --format json")?;
+    let start = |name| Program::start(name, &FORGOTTEN.to_string());
+    let threads = start("threads")?;
+    let last_ack = start("last_ack")?;
+    let duplicated = start("duplicated")?;
+    let fds = numbers(&threads.hear()?, "fds")?;
+    last_ack.hear()?;
+    duplicated.hear()?;
+    let report = tcpleak.finish()?.json()?;
+
+    // Threads have names of their own; the process is one site all the same.
+    let group = group_of(&report, threads.pid(), "client")?;
+    assert_eq!(group["verdict"]["code"], "missing-close", "{group}");
+    assert_eq!(group["live"], FORGOTTEN, "{group}");
+    assert_eq!(crate::support::report::fds(group)?, fds);
+
+    // The peer's last segment ends the connection, not the fd.
+    let group = group_of(&report, last_ack.pid(), "server")?;
+    assert_eq!(group["verdict"]["class"], "leak", "{group}");
+    assert_eq!(group["live"], FORGOTTEN, "{group}");
+
+    // The fd that connect(2) was seen with is closed, another one is left.
+    let group = group_of(&report, duplicated.pid(), "client")?;
+    assert_eq!(group["verdict"]["code"], "dead-fd", "{group}");
+    assert_eq!(group["live"], FORGOTTEN, "{group}");
+    Ok(())
+}
