@@ -1,6 +1,6 @@
 //! `tcpleak leaks`
 
-use std::{collections::HashMap, fs, io::Write};
+use std::{collections::HashMap, fs};
 
 use anyhow::Result;
 use tokio::time::sleep;
@@ -9,6 +9,7 @@ use super::{
     Outcome,
     args::{FailOn, LeaksArgs},
     interrupted, is_closed_pipe, is_in_cgroup, load_options,
+    outlet::Outlet,
     output::Sink,
     progress::Progress,
     runtime, say, selection,
@@ -36,27 +37,30 @@ pub(super) fn run(args: &LeaksArgs) -> Result<Outcome> {
     let mut sink = Sink::open(&args.output)?;
     let selection = selection(&args.selection)?;
     let attached = Attached::new(&load_options(&args.probe, &selection))?;
-    let report = runtime()?.block_on(watch(args, attached, selection))?;
+    let runtime = runtime()?;
+    let report = runtime.block_on(watch(args, attached, selection))?;
 
     let outcome = match args.fail_on {
         Some(FailOn::Leak) if report.summary.leaked > 0 => Outcome::Leaks,
         _ => Outcome::Fine,
     };
     // A reader that leaves early does not turn leaks into success.
-    match write(args, &report, &mut sink) {
+    match runtime.block_on(write(args, &report, &mut sink)) {
         Err(error) if is_closed_pipe(&error) => Ok(outcome),
         written => written.map(|()| outcome),
     }
 }
 
-fn write(args: &LeaksArgs, report: &Leaks, sink: &mut Sink) -> Result<()> {
-    let mut out = sink.writer()?;
+async fn write(args: &LeaksArgs, report: &Leaks, sink: &mut Sink) -> Result<()> {
+    let mut page = Vec::new();
     let options = LeaksOptions {
         all: args.all,
         verbose: args.verbose,
     };
-    view::leaks(&mut *out, report, args.output.format, sink.style(), options)?;
-    out.flush()?;
+    view::leaks(&mut page, report, args.output.format, sink.style(), options)?;
+    let mut outlet = Outlet::new(sink.writer()?);
+    outlet.push(page)?;
+    outlet.close(false, interrupted()?).await?;
     if matches!(args.output.format, Format::Jsonl | Format::Csv) {
         // Rows of groups and connections have no place for it.
         let loss = report.loss;

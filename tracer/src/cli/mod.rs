@@ -15,6 +15,7 @@ use crate::{enrich, load, model::untrusted::spelled_out, selection::Selection};
 pub mod args;
 mod doctor;
 mod leaks;
+mod outlet;
 mod output;
 mod progress;
 mod ps;

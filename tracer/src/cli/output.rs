@@ -43,7 +43,7 @@ impl Sink {
     ///
     /// # Errors
     /// Where the file cannot be emptied.
-    pub(super) fn writer(&mut self) -> io::Result<Box<dyn Write>> {
+    pub(super) fn writer(&mut self) -> io::Result<Box<dyn Write + Send>> {
         Ok(match self {
             Self::Stdout => Box::new(BufWriter::new(Named(io::stdout()))),
             Self::File(file) => match file.take() {

@@ -1,14 +1,14 @@
 //! `tcpleak trace`
 
-use std::{collections::HashMap, io::Write};
+use std::{cell::Cell, collections::HashMap, io::Write};
 
 use anyhow::Result;
 use rustc_hash::FxHashMap;
 use tokio::time::sleep;
 
 use super::{
-    Outcome, args::TraceArgs, interrupted, is_in_cgroup, load_options, output::Sink, runtime, say,
-    selection,
+    Outcome, args::TraceArgs, interrupted, is_in_cgroup, load_options, outlet::Outlet,
+    output::Sink, runtime, say, selection,
 };
 use crate::{
     clock::{BootTime, WallClock},
@@ -47,7 +47,10 @@ pub(super) fn run(args: &TraceArgs) -> Result<Outcome> {
         let interrupted = interrupted()?;
         let mut collector = Collector::new(attached, selection.clone())?;
         let mut streamer = Streamer {
-            out,
+            outlet: Outlet::new(out),
+            page: Vec::new(),
+            page_events: 0,
+            unwritten: 0,
             view,
             clock: collector.clock,
             selection,
@@ -57,25 +60,34 @@ pub(super) fn run(args: &TraceArgs) -> Result<Outcome> {
             told: 0,
             loss: Loss::default(),
         };
+        let is_stopped = Cell::new(false);
         let end = async {
             match args.watch {
                 Some(watch) => tokio::select! {
                     () = sleep(watch) => {}
-                    () = interrupted => {}
+                    () = interrupted => is_stopped.set(true),
                 },
-                None => interrupted.await,
+                None => {
+                    interrupted.await;
+                    is_stopped.set(true);
+                }
             }
         };
         let checkpoint = std::time::Duration::from_secs(60);
         collector.watch(end, checkpoint, &mut streamer).await?;
         collector.snapshot(&mut streamer).await?;
-        streamer.finish(&collector)
+        streamer.finish(&collector, is_stopped.get()).await
     })
 }
 
 /// Writes events as they come.
 struct Streamer {
-    out: Box<dyn Write>,
+    outlet: Outlet,
+    /// What is written next, and how many events that is.
+    page: Vec<u8>,
+    page_events: u64,
+    /// Events dropped because the reader stalled.
+    unwritten: u64,
     view: Trace,
     clock: WallClock,
     selection: Selection,
@@ -103,8 +115,8 @@ impl Streamer {
                 at: self.clock.at(at),
                 connection: Connection::new(connection, &self.clock, at),
             };
-            self.view.event(&mut *self.out, &event)?;
-            self.told += 1;
+            self.view.event(&mut self.page, &event)?;
+            self.page_events += 1;
         }
         Ok(())
     }
@@ -149,27 +161,37 @@ impl Streamer {
     }
 
     fn tell_loss(&mut self, at: BootTime, loss: Loss) -> Result<()> {
+        let loss = Loss {
+            events_lost: loss.events_lost + self.unwritten,
+            ..loss
+        };
         if loss.events_lost > self.loss.events_lost {
-            self.view.loss(&mut *self.out, self.clock.at(at), &loss)?;
+            self.view.loss(&mut self.page, self.clock.at(at), &loss)?;
         }
         self.loss = loss;
         Ok(())
     }
 
-    fn finish(mut self, collector: &Collector) -> Result<Outcome> {
+    async fn finish(mut self, collector: &Collector, is_stopped: bool) -> Result<Outcome> {
         let now = crate::snapshot::clocks::boot_time();
         let held: Vec<ConnId> = self.held.keys().copied().collect();
         held.into_iter().try_for_each(|id| self.release(id, None))?;
         self.tell_loss(now, collector.loss())?;
-        self.out.flush()?;
-        let loss = self.loss;
+        self.settle()?;
+        let again = super::interrupted()?;
+        self.outlet.close(is_stopped, again).await?;
+        let loss = collector.loss();
         say(&format!(
-            "{} events of {} connections, plan {}; {} records lost, {} connections repaired",
+            "{} events of {} connections, plan {}; {} records lost, {} connections repaired{}",
             self.told,
             collector.table.counters().seen,
             collector.plan(),
             loss.events_lost,
-            loss.repaired
+            loss.repaired,
+            match self.unwritten {
+                0 => String::new(),
+                unwritten => format!("; {unwritten} events dropped while the reader stalled"),
+            }
         ));
         Ok(Outcome::Fine)
     }
@@ -203,6 +225,13 @@ impl Observer for Streamer {
     }
 
     fn settle(&mut self) -> Result<()> {
-        Ok(self.out.flush()?)
+        let events = std::mem::take(&mut self.page_events);
+        let page = std::mem::take(&mut self.page);
+        if page.is_empty() || self.outlet.push(page)? {
+            self.told += events;
+        } else {
+            self.unwritten += events;
+        }
+        Ok(())
     }
 }

@@ -3,18 +3,23 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs::{self, File},
     process::Command,
 };
 
 use anyhow::{Context, Result};
-use nix::sys::signal::Signal;
+use nix::{
+    sys::{signal::Signal, stat::Mode},
+    unistd::mkfifo,
+};
 use serde_json::Value;
 
 use crate::support::{
     Program, Tcpleak,
+    net::free_port,
     process::output,
     report::{group_of, groups_of},
+    temp::TempDir,
     wait_for,
 };
 
@@ -94,4 +99,33 @@ fn unloaded(loaded: &Loaded) -> Result<()> {
 
 fn bpftool(kind: &str) -> Result<String> {
     output(Command::new("bpftool").args(["-j", kind, "list"]))
+}
+
+/// A reader that takes nothing: tracing goes on beside it, and a signal ends it.
+#[test]
+fn a_stalled_reader_does_not_make_it_deaf() -> Result<()> {
+    let dir = TempDir::new()?;
+    let fifo = dir.path().join("fifo");
+    mkfifo(&fifo, Mode::S_IRWXU)?;
+    // Open for both, so that it never waits for the other end; never read.
+    let stalled = File::options().read(true).write(true).open(&fifo)?;
+    let port = free_port()?;
+    let arguments = format!(
+        "trace --port {port} --format jsonl --output {}",
+        fifo.display()
+    );
+    let tcpleak = Tcpleak::watching(&arguments)?;
+    // Some 700 bytes an event, 14 events a connection: far more than a pipe holds.
+    let closers = Program::start("closers", &format!("{port} 200"))?;
+    closers.hear()?;
+    tcpleak.signal(Signal::SIGTERM)?;
+    let finished = tcpleak.finish()?;
+    assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("the reader takes no more"),
+        "{}",
+        finished.stderr
+    );
+    drop(stalled);
+    Ok(())
 }
