@@ -1,4 +1,5 @@
 //! The command line: one definition of each flag.
+#![allow(missing_docs, reason = "a doc comment here becomes help text")]
 
 use std::{path::PathBuf, time::Duration};
 
@@ -76,13 +77,10 @@ pub struct LeaksArgs {
     #[arg(long, short)]
     pub verbose: bool,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would take it for help text")]
     pub selection: SelectionArgs,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would take it for help text")]
     pub output: OutputArgs,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would take it for help text")]
     pub probe: ProbeArgs,
 }
 
@@ -100,13 +98,10 @@ pub struct TraceArgs {
     #[arg(long = "for", value_name = "DURATION", value_parser = values::duration, allow_hyphen_values = true)]
     pub watch: Option<Duration>,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would take it for help text")]
     pub selection: SelectionArgs,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would take it for help text")]
     pub output: OutputArgs,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would take it for help text")]
     pub probe: ProbeArgs,
 }
 
@@ -114,10 +109,8 @@ pub struct TraceArgs {
 #[derive(Clone, Debug, Args)]
 pub struct PsArgs {
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would take it for help text")]
     pub selection: SelectionArgs,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would take it for help text")]
     pub output: OutputArgs,
 }
 
@@ -125,10 +118,8 @@ pub struct PsArgs {
 #[derive(Clone, Debug, Args)]
 pub struct DoctorArgs {
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would take it for help text")]
     pub output: OutputArgs,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would take it for help text")]
     pub probe: ProbeArgs,
 }
 

@@ -2,14 +2,14 @@
 
 use std::net::SocketAddr;
 
-use proptest::prelude::*;
-
 use super::{Change, Table};
 use crate::{
     clock::BootTime,
     decode::{Circumstance, Comm, Ends, Event, Owner},
     tcp::{ClosedBy, Known, Role, State},
 };
+
+mod books;
 
 const MS: u64 = 1_000_000;
 
@@ -432,109 +432,4 @@ fn a_listener_is_no_connection() {
     assert_eq!(script.table.counters().seen, 0);
     script.step(7, State::Listen, State::Close, CLOSES).gone(7);
     assert_eq!(script.table.counters().closed, 0);
-}
-
-#[test]
-fn short_lived_processes_of_one_name_are_one_site() {
-    let mut script = Script::new();
-    for sock in 0..50 {
-        let pid = 100 + u32::try_from(sock).expect("small");
-        script.apply(|at| Event::State {
-            at,
-            sock,
-            ends: ends("127.0.0.1:4000", "127.0.0.1:80"),
-            old: State::Close,
-            new: State::SynSent,
-            how: NOTHING,
-            task: task(pid, None),
-        });
-        script.step(sock, State::SynSent, State::Established, NOTHING);
-        // The process ends before its last connection does, or after.
-        if sock % 2 == 0 {
-            script.apply(|at| Event::Exit { at, pid });
-        }
-        script
-            .step(sock, State::Established, State::Close, CLOSES)
-            .gone(sock);
-        script.apply(|at| Event::Exit { at, pid });
-        script.table.checkpoint(BootTime(script.now));
-    }
-    let sites = script.table.sites();
-    assert_eq!(sites.len(), 1);
-    let (key, tally, live) = &sites[0];
-    assert_eq!(
-        (key.pid, tally.opened, tally.closed, tally.processes),
-        (0, 50, 50, 50)
-    );
-    assert!(live.is_empty());
-    assert_eq!(tally.curve.last().map(|point| point.opened), Some(50));
-}
-
-fn any_state() -> impl Strategy<Value = State> {
-    (0..State::ALL.len()).prop_map(|index| State::ALL[index])
-}
-
-fn any_event() -> impl Strategy<Value = Event> {
-    let how = (
-        any::<bool>(),
-        any::<bool>(),
-        any::<bool>(),
-        any::<bool>(),
-        0..3i32,
-    )
-        .prop_map(
-            |(in_shutdown, exiting, peer_done, both_shut, error)| Circumstance {
-                in_shutdown,
-                exiting,
-                peer_done,
-                both_shut,
-                error,
-            },
-        );
-    let at = BootTime(1);
-    let both = ends("127.0.0.1:4000", "127.0.0.1:80");
-    prop_oneof![
-        6 => (0..6u64, any_state(), any_state(), how, 1..4u32).prop_map(
-            move |(sock, old, new, how, pid)| Event::State {
-                at, sock, ends: both, old, new, how, task: task(pid, None)
-            }
-        ),
-        1 => (0..6u64, 1..4u32).prop_map(move |(sock, pid)| Event::Accept {
-            at, sock, ends: both, owner: task(pid, Some(1)), state: State::Established
-        }),
-        2 => (0..6u64).prop_map(move |sock| Event::Gone {
-            at, sock, tx_bytes: 0, rx_bytes: 0, retransmits: 0, srtt_us: 0
-        }),
-        1 => (0..6u64, 0..200i32).prop_map(move |(sock, errno)| Event::Connect {
-            at, sock, errno, latency_ns: 1
-        }),
-        1 => (1..4u32).prop_map(move |pid| Event::Exit { at, pid }),
-    ]
-}
-
-proptest! {
-    /// Whatever comes in, in whatever order: every connection is live or closed,
-    /// once, and the sites' books agree with the table's.
-    #[test]
-    fn the_books_balance(events in proptest::collection::vec(any_event(), 0..300)) {
-        let mut table = Table::new(false, false);
-        for event in &events {
-            table.apply(event, |_, _, _| {});
-        }
-        let counters = table.counters();
-        let live = table
-            .entries
-            .values()
-            .filter(|entry| !entry.ended && entry.connection.role != Role::Listener)
-            .count() as u64;
-        prop_assert_eq!(counters.seen, counters.closed + counters.evicted + live);
-        let grouped: usize = table.sites().iter().map(|(_, _, live)| live.len()).sum();
-        let owned_live = table
-            .entries
-            .values()
-            .filter(|entry| !entry.ended && entry.connection.role != Role::Listener)
-            .filter(|entry| !entry.connection.state.is_mini_socket())
-            .count();
-        prop_assert_eq!(grouped, owned_live);
-    }
 }
