@@ -153,6 +153,12 @@ impl Collector {
                     .to_owned(),
             );
         }
+        if self.table.sites_summed_up() > 0 {
+            blind.push(format!(
+                "{} destinations without a live connection, which are summed up as one",
+                self.table.sites_summed_up()
+            ));
+        }
         if self.unreadable > 0 {
             blind.push(format!(
                 "what {} processes hold, whose fds this process may not read",

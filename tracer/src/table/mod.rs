@@ -149,6 +149,12 @@ impl Table {
         self.counters.undecodable += 1;
     }
 
+    /// Sites that lost their own account for want of room.
+    #[must_use]
+    pub fn sites_summed_up(&self) -> u64 {
+        self.sites.summed_up()
+    }
+
     /// Marks a point of every site's history.
     pub fn checkpoint(&mut self, now: BootTime) {
         self.sites.checkpoint(now);

@@ -20,6 +20,10 @@ const MAX_POINTS: usize = 64;
 /// share one.
 const MAX_EXITED: usize = 4_096;
 
+/// Sites of living processes that are kept apart. A crawler or proxy meets more
+/// ends than that; those it has no connection to any more are then summed up.
+const MAX_SITES: usize = 65_536;
+
 /// A site's place in the books.
 pub(super) type SiteIndex = u32;
 
@@ -31,8 +35,13 @@ pub(super) struct Sites {
     by_pid: FxHashMap<u32, Vec<SiteIndex>>,
     /// Processes that have ended while the kernel was still closing theirs.
     ending: FxHashSet<u32>,
-    /// The sites of ended processes, by name.
+    /// The sites of ended processes, by name, and what was summed up of others.
     exited: FxHashMap<SiteKey, Tally>,
+    /// Sites of living processes that were summed up for want of room.
+    summed_up: u64,
+    /// Sites that were left the last time: room is made again once as many have
+    /// come as may be kept, so that it costs little each.
+    kept: usize,
     /// The checkpoints so far.
     marks: Vec<BootTime>,
 }
@@ -58,7 +67,35 @@ impl Sites {
         index
     }
 
+    /// Sites of living processes that were summed up for want of room.
+    pub(super) fn summed_up(&self) -> u64 {
+        self.summed_up
+    }
+
+    /// Sums up the sites of a process that have no live connection.
+    fn make_room(&mut self, pid: u32) {
+        let indices = self.by_pid.remove(&pid).unwrap_or_default();
+        let (idle, busy): (Vec<_>, Vec<_>) = indices
+            .into_iter()
+            .partition(|&index| self.tally(index).is_none_or(|tally| tally.live() == 0));
+        for index in idle {
+            let slot = self.books.get_mut(index as usize);
+            if let Some((key, tally)) = slot.and_then(Option::take) {
+                self.keys.remove(&key);
+                self.free.push(index);
+                self.summed_up += 1;
+                let end = ([0, 0, 0, 0], 0).into();
+                self.fold(SiteKey { end, ..key }, &tally);
+            }
+        }
+        self.by_pid.insert(pid, busy);
+    }
+
     fn add(&mut self, key: SiteKey) -> SiteIndex {
+        if self.keys.len() >= MAX_SITES + self.kept {
+            self.make_room(key.pid);
+            self.kept = self.keys.len();
+        }
         let tally = Tally {
             processes: 1,
             ..Tally::default()
@@ -148,7 +185,7 @@ impl Sites {
                 Some((key, tally)) if tally.live() == 0 => {
                     self.keys.remove(&key);
                     self.free.push(index);
-                    self.fold(key, &tally);
+                    self.fold(SiteKey { pid: 0, ..key }, &tally);
                 }
                 held => {
                     *slot = held;
@@ -164,8 +201,7 @@ impl Sites {
         }
     }
 
-    fn fold(&mut self, key: SiteKey, tally: &Tally) {
-        let mut key = SiteKey { pid: 0, ..key };
+    fn fold(&mut self, mut key: SiteKey, tally: &Tally) {
         if self.exited.len() >= MAX_EXITED && !self.exited.contains_key(&key) {
             key.comm = Comm::from(b"(others)".as_slice());
             key.end = ([0, 0, 0, 0], 0).into();

@@ -46,6 +46,38 @@ fn short_lived_processes_of_one_name_are_one_site() {
     assert_eq!(tally.curve.last().map(|point| point.opened), Some(50));
 }
 
+#[test]
+fn a_process_that_meets_many_ends_stays_bounded() {
+    let mut script = Script::new();
+    let ports = 1..=u16::MAX;
+    let hosts = 1..=2u8;
+    let mut sock = 0;
+    for (host, port) in hosts.flat_map(|host| ports.clone().map(move |port| (host, port))) {
+        sock += 1;
+        let remote = format!("10.0.0.{host}:{port}");
+        for (old, new) in [
+            (State::Close, State::SynSent),
+            (State::SynSent, State::Close),
+        ] {
+            script.apply(|at| Event::State {
+                at,
+                sock,
+                ends: ends("127.0.0.1:4000", &remote),
+                old,
+                new,
+                how: CLOSES,
+                task: task(9, None),
+            });
+        }
+        script.gone(sock);
+    }
+    let sites = script.table.sites();
+    assert!(sites.len() <= 65_536 + 1, "{} sites", sites.len());
+    assert!(script.table.sites_summed_up() > 0);
+    let opened: u64 = sites.iter().map(|(_, tally, _)| tally.opened).sum();
+    assert_eq!(opened, 2 * u64::from(u16::MAX));
+}
+
 fn any_state() -> impl Strategy<Value = State> {
     (0..State::ALL.len()).prop_map(|index| State::ALL[index])
 }
