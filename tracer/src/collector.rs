@@ -257,9 +257,7 @@ impl Collector {
         let selection = &self.selection;
         let prefers = |holder: &Holder| selection.prefers(holder.pid, holder.comm.bytes());
         let wants = |socket: &Socket| {
-            let ends = &socket.ends;
-            let listens = socket.state == State::Listen && selection.remote.is_some();
-            (listens || selection.matches_ends(ends.local, ends.remote, ends.netns))
+            selection.wants_socket(socket.ends, socket.state == State::Listen)
                 && (selection.pid.is_none() || snapshot.holders_of(socket).iter().any(prefers))
         };
         let terms = Terms {
@@ -306,7 +304,7 @@ impl Collector {
         let Some(pid) = self.selection.pid else {
             return Ok(());
         };
-        let own = |socket: &&crate::reconcile::Socket| {
+        let own = |socket: &&Socket| {
             snapshot
                 .holders_of(socket)
                 .iter()

@@ -11,7 +11,7 @@ use tracer_common::config::Filter;
 use zerocopy::transmute;
 
 use crate::{
-    decode::{Event, Owner},
+    decode::{Ends, Event, Owner},
     tcp::State,
 };
 
@@ -61,6 +61,13 @@ impl Selection {
                 .is_none_or(|network| network.contains(&same_family(network, remote.ip())))
     }
 
+    /// Whether a socket is wanted, whoever owns it. A listener has no remote, and
+    /// tells whose the connections are that wait for it.
+    #[must_use]
+    pub fn wants_socket(&self, ends: Ends, listens: bool) -> bool {
+        (listens && self.remote.is_some()) || self.matches_ends(ends.local, ends.remote, ends.netns)
+    }
+
     /// Whether an event is wanted. The kernel lets through what it cannot tell; an
     /// event of a connection that is already followed always is.
     #[must_use]
@@ -73,16 +80,10 @@ impl Selection {
                 new,
                 ..
             } => {
-                // A listener has no remote, and tells whose the waiting ones are.
-                let listens =
-                    (old == State::Listen || new == State::Listen) && self.remote.is_some();
-                is_followed(sock)
-                    || listens
-                    || self.matches_ends(ends.local, ends.remote, ends.netns)
+                let listens = old == State::Listen || new == State::Listen;
+                self.wants_socket(ends, listens) || is_followed(sock)
             }
-            Event::Accept { sock, ends, .. } => {
-                is_followed(sock) || self.matches_ends(ends.local, ends.remote, ends.netns)
-            }
+            Event::Accept { sock, ends, .. } => self.wants_socket(ends, false) || is_followed(sock),
             Event::Connect { .. } | Event::Gone { .. } | Event::Exit { .. } => true,
         }
     }

@@ -71,6 +71,19 @@ pub struct Circumstance {
     pub error: i32,
 }
 
+/// The kernel's own figures, from a record or a snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Payload bytes sent once.
+    pub tx_bytes: u64,
+    /// Payload bytes received, plus one for the peer's FIN.
+    pub rx_bytes: u64,
+    /// Segments retransmitted.
+    pub retransmits: u32,
+    /// Smoothed round-trip time in microseconds.
+    pub srtt_us: u32,
+}
+
 /// Something that happened in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event {
@@ -122,14 +135,8 @@ pub enum Event {
         at: BootTime,
         /// Which socket.
         sock: u64,
-        /// Payload bytes sent.
-        tx_bytes: u64,
-        /// Payload bytes received.
-        rx_bytes: u64,
-        /// Segments retransmitted.
-        retransmits: u32,
-        /// Smoothed round-trip time in microseconds.
-        srtt_us: u32,
+        /// Its last figures.
+        figures: Figures,
     },
     /// A process has ended.
     Exit {

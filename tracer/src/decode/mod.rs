@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use thiserror::Error;
 use tracer_common::event::{
-    AcceptRecord, Addresses, ConnectRecord, ExitRecord, Figures, GoneRecord, Header, NO_FD,
-    StateRecord, flag, kind,
+    AcceptRecord, Addresses, ConnectRecord, ExitRecord, GoneRecord, Header, NO_FD, StateRecord,
+    flag, kind,
 };
 use zerocopy::FromBytes;
 
@@ -15,7 +15,7 @@ use crate::{clock::BootTime, tcp::State};
 pub mod event;
 pub mod tcp_info;
 
-pub use event::{Circumstance, Comm, Ends, Event, Owner};
+pub use event::{Circumstance, Comm, Ends, Event, Figures, Owner};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -97,19 +97,16 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
         }
         kind::GONE => {
             let record: GoneRecord = read(bytes)?;
-            let Figures {
-                tx_bytes,
-                rx_bytes,
-                retransmits,
-                srtt_us,
-            } = record.figures;
+            let figures = record.figures;
             Event::Gone {
                 at,
                 sock,
-                tx_bytes,
-                rx_bytes,
-                retransmits,
-                srtt_us,
+                figures: Figures {
+                    tx_bytes: figures.tx_bytes,
+                    rx_bytes: figures.rx_bytes,
+                    retransmits: figures.retransmits,
+                    srtt_us: figures.srtt_us,
+                },
             }
         }
         kind::EXIT => {

@@ -9,15 +9,13 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
     clock::BootTime,
-    decode::{Comm, Ends, Owner},
+    decode::{Comm, Ends, Figures, Owner},
     table::{
         Table,
         connection::{ConnId, Connection, Sample},
     },
     tcp::{Known, Role, State},
 };
-
-pub use crate::table::Figures;
 
 /// A socket as sock_diag shows it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -189,10 +187,7 @@ pub fn connection_of(
     let mut connection = Connection::new(id, socket.ends, role, socket.state);
     connection.known = Known::Inherited;
     connection.owner = choose(holders, prefers).map(|holder| owner_of(holder, socket.uid));
-    connection.tx_bytes = socket.figures.tx_bytes;
-    connection.rx_bytes = socket.figures.rx_bytes;
-    connection.retransmits = socket.figures.retransmits;
-    connection.srtt_us = socket.figures.srtt_us;
+    connection.set_figures(socket.figures);
     connection.sample = (!socket.is_mini).then_some(socket.sample);
     connection
 }

@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 use super::{Holder, Snapshot, Socket, Terms};
 use crate::{
     clock::BootTime,
-    decode::{Circumstance, Comm, Ends, Event, Owner},
-    reconcile::Figures,
+    decode::{Circumstance, Comm, Ends, Event, Figures, Owner},
     table::{Table, connection::Sample},
     tcp::{Known, Role, State},
 };
@@ -85,10 +84,7 @@ fn gone(table: &mut Table, at: u64, sock: u64) {
     let event = Event::Gone {
         at: BootTime(at),
         sock,
-        tx_bytes: 0,
-        rx_bytes: 0,
-        retransmits: 0,
-        srtt_us: 0,
+        figures: Figures::default(),
     };
     table.apply(&event, |_, _, _| {});
 }

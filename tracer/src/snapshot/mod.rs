@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use crate::{clock::BootTime, reconcile::Snapshot};
+use crate::reconcile::Snapshot;
 
 pub mod clocks;
 pub mod holders;
@@ -40,7 +40,7 @@ pub fn take(namespaces: &Namespaces) -> Result<Snapshot> {
     snapshot.ended = clocks::boot_time();
     for socket in &mut snapshot.sockets {
         // Times in tcp_info are relative to the dump.
-        socket.sample.at = BootTime(snapshot.began.0);
+        socket.sample.at = began;
     }
     Ok(snapshot)
 }

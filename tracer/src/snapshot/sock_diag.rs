@@ -28,8 +28,8 @@ use nix::{
 };
 
 use crate::{
-    decode::{Ends, tcp_info::TcpInfo},
-    reconcile::{Figures, Snapshot, Socket},
+    decode::{Ends, Figures, tcp_info::TcpInfo},
+    reconcile::{Snapshot, Socket},
     table::connection::Sample,
     tcp::State,
 };

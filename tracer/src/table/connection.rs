@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 
 use crate::{
     clock::BootTime,
-    decode::{Ends, Owner},
+    decode::{Ends, Figures, Owner},
     tcp::{ClosedBy, Known, Role, State},
 };
 
@@ -159,6 +159,14 @@ impl Connection {
             srtt_us: 0,
             sample: None,
         }
+    }
+
+    /// Takes over the kernel's latest figures.
+    pub fn set_figures(&mut self, figures: Figures) {
+        self.tx_bytes = figures.tx_bytes;
+        self.rx_bytes = figures.rx_bytes;
+        self.retransmits = figures.retransmits;
+        self.srtt_us = figures.srtt_us;
     }
 
     /// Milliseconds since it was opened; `None` if that was before the trace.

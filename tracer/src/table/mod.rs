@@ -206,28 +206,17 @@ impl Table {
                 if !self.entries.contains_key(&sock) {
                     self.adopt(sock, ends, Role::Server, state, None);
                 }
-                self.own(sock, owner);
+                self.hand_over(sock, owner);
                 if let Some(entry) = self.entries.get(&sock) {
                     tell(Change::Accepted, at, &entry.connection);
                 }
             }
-            Event::Gone {
-                at,
-                sock,
-                tx_bytes,
-                rx_bytes,
-                retransmits,
-                srtt_us,
-            } => {
+            Event::Gone { at, sock, figures } => {
                 if let Some(freed) = &mut self.freed {
                     freed.insert(sock);
                 }
                 if let Some(entry) = self.entries.get_mut(&sock) {
-                    let connection = &mut entry.connection;
-                    connection.tx_bytes = tx_bytes;
-                    connection.rx_bytes = rx_bytes;
-                    connection.retransmits = retransmits;
-                    connection.srtt_us = srtt_us;
+                    entry.connection.set_figures(figures);
                 }
                 self.gone(at, sock, &mut tell);
             }
@@ -424,7 +413,7 @@ impl Table {
 
     /// Gives a connection an owner, and its account with it: who holds it now is
     /// who must act.
-    fn own(&mut self, sock: u64, owner: Owner) {
+    pub fn hand_over(&mut self, sock: u64, owner: Owner) {
         let Some(entry) = self.entries.get_mut(&sock) else {
             return;
         };
@@ -481,8 +470,6 @@ fn end(entry: &mut Entry, counters: &mut Counters, sites: &mut Sites) {
 }
 
 mod repair;
-
-pub use repair::Figures;
 
 #[cfg(test)]
 mod tests;

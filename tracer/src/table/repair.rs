@@ -5,7 +5,7 @@ use rustc_hash::FxHashSet;
 use super::{Entry, Origin, Table, end};
 use crate::{
     clock::BootTime,
-    decode::{Ends, Owner},
+    decode::{Ends, Figures, Owner},
     table::connection::{ConnId, Connection, Sample},
     tcp::{Known, Role, State},
 };
@@ -29,12 +29,6 @@ impl Table {
         self.freed
             .as_ref()
             .is_some_and(|freed| freed.contains(&sock))
-    }
-
-    /// Whether this is the first snapshot: what it shows was there before.
-    #[must_use]
-    pub fn is_warming_up(&self) -> bool {
-        self.warming_up
     }
 
     /// The connection called `sock`.
@@ -97,16 +91,8 @@ impl Table {
         };
         let connection = &mut entry.connection;
         connection.sample = Some(sample);
-        connection.tx_bytes = figures.tx_bytes;
-        connection.rx_bytes = figures.rx_bytes;
-        connection.retransmits = figures.retransmits;
-        connection.srtt_us = figures.srtt_us;
+        connection.set_figures(figures);
         note_holding(entry, sample);
-    }
-
-    /// Makes `owner` the holder of a connection.
-    pub fn hand_over(&mut self, sock: u64, owner: Owner) {
-        self.own(sock, owner);
     }
 
     /// Ends a connection whose end was missed.
@@ -132,19 +118,6 @@ impl Table {
         self.entries.insert(sock, entry);
         true
     }
-}
-
-/// The kernel's own figures, from the snapshot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
-    /// Payload bytes sent once.
-    pub tx_bytes: u64,
-    /// Payload bytes received, plus one for the peer's FIN.
-    pub rx_bytes: u64,
-    /// Segments retransmitted.
-    pub retransmits: u32,
-    /// Smoothed round-trip time in microseconds.
-    pub srtt_us: u32,
 }
 
 /// Whether a program holds the socket is certain from its inode: 0 once the

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{CLOSES, NOTHING, Script, ends, task};
 use crate::{
     clock::BootTime,
-    decode::{Circumstance, Event},
+    decode::{Circumstance, Event, Figures},
     table::Table,
     tcp::{Role, State},
 };
@@ -111,7 +111,7 @@ fn any_event() -> impl Strategy<Value = Event> {
             at, sock, ends: both, owner: task(pid, Some(1)), state: State::Established
         }),
         2 => (0..6u64).prop_map(move |sock| Event::Gone {
-            at, sock, tx_bytes: 0, rx_bytes: 0, retransmits: 0, srtt_us: 0
+            at, sock, figures: Figures::default()
         }),
         1 => (0..6u64, 0..200i32).prop_map(move |(sock, errno)| Event::Connect {
             at, sock, errno, latency_ns: 1

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::{Change, Table};
 use crate::{
     clock::BootTime,
-    decode::{Circumstance, Comm, Ends, Event, Owner},
+    decode::{Circumstance, Comm, Ends, Event, Figures, Owner},
     tcp::{ClosedBy, Known, Role, State},
 };
 
@@ -103,10 +103,12 @@ impl Script {
         self.apply(|at| Event::Gone {
             at,
             sock,
-            tx_bytes: 10,
-            rx_bytes: 20,
-            retransmits: 0,
-            srtt_us: 30,
+            figures: Figures {
+                tx_bytes: 10,
+                rx_bytes: 20,
+                retransmits: 0,
+                srtt_us: 30,
+            },
         })
     }
 
