@@ -115,14 +115,7 @@ pub struct Terms<'a> {
 pub fn reconcile(table: &mut Table, snapshot: &Snapshot, terms: Terms<'_>) {
     let listening = snapshot.listening();
     let mut present = FxHashSet::default();
-    // Listeners first: they tell the roles of what follows.
-    let (listeners, others): (Vec<&Socket>, Vec<&Socket>) = snapshot
-        .sockets
-        .iter()
-        .filter(|socket| !socket.is_mini)
-        .partition(|socket| socket.state == State::Listen);
-
-    for socket in listeners.into_iter().chain(others) {
+    for socket in snapshot.sockets.iter().filter(|socket| !socket.is_mini) {
         let name = if table.is_by_address() {
             table.find(socket.ends).unwrap_or(socket.cookie)
         } else {
@@ -156,7 +149,11 @@ pub fn reconcile(table: &mut Table, snapshot: &Snapshot, terms: Terms<'_>) {
         present.insert(name);
     }
 
-    let unlisted = unlisted_fds(snapshot);
+    let unlisted = if terms.has_lost {
+        unlisted_fds(snapshot)
+    } else {
+        FxHashSet::default()
+    };
     let vanished: Vec<u64> = table
         .connections()
         .filter(|connection| !present.contains(&connection.id.sock))
