@@ -20,6 +20,11 @@ pub const FOLLOWED_SOCKETS: u32 = 262_144;
 /// Listening ports followed under a pid filter.
 pub const FOLLOWED_PORTS: u32 = 4_096;
 
+/// Connections to MPTCP listeners that are remembered until they are accepted:
+/// as many as the accept queues of sixteen listeners with the default
+/// `somaxconn` of 4,096 hold.
+pub const MPTCP_CHILDREN: u32 = 65_536;
+
 /// Which sockets the kernel side writes records about. A field of zeros
 /// switches its filter off.
 ///
@@ -43,6 +48,48 @@ pub struct Filter {
     pub port: u32,
 }
 
+/// Where a function's arguments and its return value lie in `struct pt_regs`:
+/// offsets in bytes. See [`REGISTERS`].
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Registers {
+    /// The first argument.
+    pub arg0: u32,
+    /// The second.
+    pub arg1: u32,
+    /// The third.
+    pub arg2: u32,
+    /// The return value.
+    pub ret: u32,
+}
+
+/// Each architecture that breakpoints are understood on, by its name in Rust's
+/// `std::env::consts::ARCH`.
+pub const REGISTERS: [(&str, Registers); 2] = [
+    // rdi, rsi, rdx; rax: arch/x86/include/asm/ptrace.h
+    (
+        "x86_64",
+        Registers {
+            arg0: 112,
+            arg1: 104,
+            arg2: 96,
+            ret: 80,
+        },
+    ),
+    // x0, x1, x2; x0: arch/arm64/include/asm/ptrace.h
+    (
+        "aarch64",
+        Registers {
+            arg0: 0,
+            arg1: 8,
+            arg2: 16,
+            ret: 0,
+        },
+    ),
+];
+
 /// All knobs.
 #[repr(C)]
 #[derive(
@@ -51,13 +98,17 @@ pub struct Filter {
 pub struct Config {
     /// Which sockets.
     pub filter: Filter,
+    /// Where breakpoints find arguments.
+    pub registers: Registers,
     /// The reader is woken once this many bytes wait in the ring.
     pub wake_bytes: u32,
     /// Set where [`crate::event::Header::sock`] is the socket's address, for want of a cookie.
     pub name_by_address: u32,
+    /// Length of a jiffy in nanoseconds.
+    pub tick_ns: u32,
 }
 
-const _: () = assert!(size_of::<Filter>() == 44 && size_of::<Config>() == 52);
+const _: () = assert!(size_of::<Filter>() == 44 && size_of::<Config>() == 72);
 
 /// A listening port of a followed process: key of a map that both sides fill.
 #[repr(C)]

@@ -1,11 +1,17 @@
 //! Counters of records made and lost, one slot per outcome.
 //!
 //! The kernel keeps one array of these per CPU. Every record that a hook sets
-//! out to write ends in exactly one slot, so made = [`SUBMITTED`] + the rest.
+//! out to write ends in exactly one of the first slots, so made = [`SUBMITTED`] +
+//! [`RING_FULL`].
 
 /// Written to the ring.
 pub const SUBMITTED: u32 = 0;
 /// Lost: the ring was full.
 pub const RING_FULL: u32 = 1;
+/// No record, but a notice: a socket of the wanted process is not followed, for
+/// want of room in the map of followed sockets. Nothing is written about it.
+pub const NOT_FOLLOWED: u32 = 2;
+/// No record, but a notice: a system call is not remembered, for want of room.
+pub const CALL_FORGOTTEN: u32 = 3;
 /// How many slots there are.
-pub const COUNTERS: u32 = 2;
+pub const COUNTERS: u32 = 4;

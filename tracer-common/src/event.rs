@@ -28,9 +28,15 @@ pub mod kind {
     pub const GONE: u32 = 4;
     /// [`super::ExitRecord`]
     pub const EXIT: u32 = 5;
+    /// [`super::CloseRecord`]
+    pub const CLOSE: u32 = 6;
+    /// [`super::TimeWaitRecord`]
+    pub const TIME_WAIT: u32 = 7;
+    /// [`super::ResetRecord`]
+    pub const RESET: u32 = 8;
 }
 
-/// Bits of [`StateRecord::flags`].
+/// Bits of [`StateRecord::flags`] and [`CloseRecord::flags`].
 pub mod flag {
     /// The current task was inside `shutdown(2)`: the transition is a half
     /// close, not a close.
@@ -39,6 +45,16 @@ pub mod flag {
     pub const EXITING: u32 = 1 << 1;
     /// `SOCK_DONE`: the peer's FIN has been received.
     pub const PEER_DONE: u32 = 1 << 2;
+    /// A subflow of an MPTCP connection, which the kernel closes, not a program.
+    pub const SUBFLOW: u32 = 1 << 3;
+}
+
+/// Values of [`ResetRecord::by`].
+pub mod reset {
+    /// We sent the RST.
+    pub const SENT: u32 = 1;
+    /// The peer's RST came in.
+    pub const RECEIVED: u32 = 2;
 }
 
 /// What every record starts with.
@@ -173,6 +189,46 @@ pub struct ExitRecord {
     pub header: Header,
 }
 
+/// The last reference from a program is gone, from `tcp_close`. The current task
+/// is the one that let go.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct CloseRecord {
+    /// The common start.
+    pub header: Header,
+    /// Bits of [`flag`].
+    pub flags: u32,
+    /// Always 0.
+    pub _pad: u32,
+}
+
+/// A mini-socket takes the socket's place, from `tcp_time_wait`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct TimeWaitRecord {
+    /// The common start.
+    pub header: Header,
+    /// How long it was asked to stay, in nanoseconds. In TIME_WAIT it stays
+    /// `TCP_TIMEWAIT_LEN` all the same.
+    pub stays_ns: u64,
+    /// TIME_WAIT, or FIN_WAIT2 where the peer's FIN is not in.
+    pub state: u16,
+    /// Always 0.
+    pub _pad: [u16; 3],
+}
+
+/// A RST, from `tcp_send_reset` or `tcp_receive_reset`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ResetRecord {
+    /// The common start.
+    pub header: Header,
+    /// One of [`reset`].
+    pub by: u32,
+    /// Always 0.
+    pub _pad: u32,
+}
+
 const _: () = {
     assert!(size_of::<Header>() == 32);
     assert!(size_of::<Addresses>() == 44);
@@ -182,4 +238,7 @@ const _: () = {
     assert!(size_of::<AcceptRecord>() == 104);
     assert!(size_of::<GoneRecord>() == 56);
     assert!(size_of::<ExitRecord>() == 32);
+    assert!(size_of::<CloseRecord>() == 40);
+    assert!(size_of::<TimeWaitRecord>() == 48);
+    assert!(size_of::<ResetRecord>() == 40);
 };

@@ -63,6 +63,20 @@ pub struct Offsets {
     pub total_retrans: u32,
     /// `tcp_sock.srtt_us`, u32
     pub srtt_us: u32,
+    /// The byte of `tcp_sock` that holds the bit `is_mptcp`; [`ABSENT`] before 5.6
+    pub is_mptcp: u32,
+    /// The bit within that byte
+    pub is_mptcp_bit: u32,
+    /// `inet_connection_sock.icsk_ulp_data`, pointer: of a subflow, its
+    /// `mptcp_subflow_context`
+    pub ulp_data: u32,
+    /// The byte of `mptcp_subflow_context` that holds the bit `request_join`;
+    /// [`ABSENT`] without MPTCP
+    pub request_join: u32,
+    /// The bit within that byte
+    pub request_join_bit: u32,
+    /// `mptcp_sock.first`, pointer: the first subflow; [`ABSENT`] without MPTCP
+    pub mptcp_first: u32,
     /// `task_struct.files`, pointer
     pub task_files: u32,
     /// `task_struct.flags`, u32
@@ -114,6 +128,12 @@ pub const ALL_ABSENT: Offsets = Offsets {
     bytes_retrans: ABSENT,
     total_retrans: ABSENT,
     srtt_us: ABSENT,
+    is_mptcp: ABSENT,
+    is_mptcp_bit: ABSENT,
+    ulp_data: ABSENT,
+    request_join: ABSENT,
+    request_join_bit: ABSENT,
+    mptcp_first: ABSENT,
     task_files: ABSENT,
     task_flags: ABSENT,
     task_signal: ABSENT,
@@ -128,4 +148,4 @@ pub const ALL_ABSENT: Offsets = Offsets {
     socket_file: ABSENT,
 };
 
-const _: () = assert!(size_of::<Offsets>() == 35 * 4);
+const _: () = assert!(size_of::<Offsets>() == 41 * 4);

@@ -33,8 +33,9 @@ pub fn emit<T>(record: &T) {
     count(slot);
 }
 
+/// Adds one to a slot of `tracer_common::drop`.
 #[inline(always)]
-fn count(slot: u32) {
+pub fn count(slot: u32) {
     if let Some(counter) = COUNTS.get_ptr_mut(slot) {
         // SAFETY: the slot is aligned and lives as long as the map. Atomic,
         // because a hook in a softirq may interrupt one of this CPU's tasks

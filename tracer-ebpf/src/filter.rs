@@ -2,10 +2,11 @@
 //!
 //! What cannot be told yet passes: user space applies the same filter again.
 
-use tracer_common::{config::ListenPort, event::Addresses};
+use tracer_common::{config::ListenPort, drop::NOT_FOLLOWED, event::Addresses};
 use zerocopy::transmute;
 
 use crate::{
+    emit::count,
     maps::{FOLLOWED, PORTS, knob},
     sock::tcp,
     task,
@@ -77,8 +78,7 @@ pub fn wants_transition(sock: u64, addresses: &Addresses, old: u16, new: u16) ->
         }
         _ => return is_followed(sock),
     }
-    follow(sock);
-    true
+    follow(sock)
 }
 
 /// Whether an accept belongs to the wanted process. A followed child that
@@ -90,8 +90,7 @@ pub fn wants_accept(sock: u64) -> bool {
         return true;
     }
     if task::pid() == wanted {
-        follow(sock);
-        return true;
+        return follow(sock);
     }
     FOLLOWED.remove(sock).is_ok()
 }
@@ -111,17 +110,22 @@ fn is_elsewhere(addresses: &Addresses) -> bool {
     port != 0 && u32::from(addresses.remote_port) != port && u32::from(addresses.local_port) != port
 }
 
+/// Whether a socket belongs to the wanted process, if one is wanted.
 #[inline(always)]
-fn is_followed(sock: u64) -> bool {
+pub fn is_followed(sock: u64) -> bool {
     // SAFETY: only presence is looked at, never the value.
-    unsafe { FOLLOWED.get(sock) }.is_some()
+    knob!(filter.pid) == 0 || unsafe { FOLLOWED.get(sock) }.is_some()
 }
 
+/// Follows a socket from here on; false where there is no room. Half a history
+/// would look like a connection that never ends, so nothing is told of it then.
 #[inline(always)]
-fn follow(sock: u64) {
-    // A full map makes later records of this socket be dropped here; user space
-    // sees the socket in its next snapshot.
-    let _ = FOLLOWED.insert(sock, 1u8, 0);
+fn follow(sock: u64) -> bool {
+    let has_room = FOLLOWED.insert(sock, 1u8, 0).is_ok();
+    if !has_room {
+        count(NOT_FOLLOWED);
+    }
+    has_room
 }
 
 #[inline(always)]

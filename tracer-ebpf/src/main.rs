@@ -16,16 +16,23 @@ mod filter;
 mod hooks;
 mod maps;
 mod read;
+mod registers;
 mod sock;
 mod task;
 
 use aya_ebpf::{
-    macros::{btf_tracepoint, raw_tracepoint, tracepoint},
-    programs::{BtfTracePointContext, RawTracePointContext, TracePointContext},
+    macros::{btf_tracepoint, fentry, fexit, kprobe, kretprobe, raw_tracepoint, tracepoint},
+    programs::{
+        BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RawTracePointContext,
+        RetProbeContext, TracePointContext,
+    },
 };
 
+use tracer_common::event::reset::{RECEIVED, SENT};
+
 use crate::{
-    hooks::{accept, connect, exit, gone, shutdown, state},
+    hooks::{accept, close, connect, exit, gone, reset, shutdown, state, time_wait},
+    registers::{argument, returned},
     sock::Sock,
 };
 
@@ -70,10 +77,81 @@ pub fn exit_raw(_ctx: RawTracePointContext) -> i32 {
     0
 }
 
+/// `tcp_send_reset(const struct sock *sk, const struct sk_buff *skb, ...)`
+#[raw_tracepoint(tracepoint = "tcp_send_reset")]
+pub fn reset_sent(ctx: RawTracePointContext) -> i32 {
+    reset::on_reset(&Sock::from_address(ctx.arg(0)), SENT);
+    0
+}
+
+/// `tcp_receive_reset(struct sock *sk)`
+#[raw_tracepoint(tracepoint = "tcp_receive_reset")]
+pub fn reset_received(ctx: RawTracePointContext) -> i32 {
+    reset::on_reset(&Sock::from_address(ctx.arg(0)), RECEIVED);
+    0
+}
+
+/// `tcp_close(struct sock *sk, long timeout)`
+#[fentry(function = "tcp_close")]
+pub fn close_fentry(ctx: FEntryContext) -> i32 {
+    close::on_close(&Sock::from_btf(ctx.arg(0)));
+    0
+}
+
+/// As [`close_fentry`], by breakpoint.
+#[kprobe(function = "tcp_close")]
+pub fn close_kprobe(ctx: ProbeContext) -> u32 {
+    close::on_close(&Sock::from_address(argument!(ctx, arg0)));
+    0
+}
+
+/// `tcp_time_wait(struct sock *sk, int state, int timeo)`
+#[fentry(function = "tcp_time_wait")]
+pub fn time_wait_fentry(ctx: FEntryContext) -> i32 {
+    time_wait::on_time_wait(&Sock::from_btf(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
+    0
+}
+
+/// As [`time_wait_fentry`], by breakpoint.
+#[kprobe(function = "tcp_time_wait")]
+pub fn time_wait_kprobe(ctx: ProbeContext) -> u32 {
+    let sk = Sock::from_address(argument!(ctx, arg0));
+    time_wait::on_time_wait(&sk, argument!(ctx, arg1), argument!(ctx, arg2));
+    0
+}
+
+/// `__sys_connect(int fd, struct sockaddr *uservaddr, int addrlen)`
+#[fentry(function = "__sys_connect")]
+pub fn connect_fentry(ctx: FEntryContext) -> i32 {
+    connect::on_enter(&ctx, ctx.arg(0));
+    0
+}
+
+/// The return of `__sys_connect`.
+#[fexit(function = "__sys_connect")]
+pub fn connect_fexit(ctx: FExitContext) -> i32 {
+    connect::on_return(ctx.arg(3));
+    0
+}
+
+/// As [`connect_fentry`], by breakpoint.
+#[kprobe(function = "__sys_connect")]
+pub fn connect_kprobe(ctx: ProbeContext) -> u32 {
+    connect::on_enter(&ctx, argument!(ctx, arg0));
+    0
+}
+
+/// As [`connect_fexit`], by breakpoint.
+#[kretprobe(function = "__sys_connect")]
+pub fn connect_kretprobe(ctx: RetProbeContext) -> u32 {
+    connect::on_return(returned!(ctx));
+    0
+}
+
 /// `connect(int fd, ...)`
 #[tracepoint(category = "syscalls", name = "sys_enter_connect")]
 pub fn connect_enter(ctx: TracePointContext) -> u32 {
-    if let Ok(fd) = argument(&ctx) {
+    if let Ok(fd) = syscall_value(&ctx) {
         connect::on_enter(&ctx, fd);
     }
     0
@@ -82,18 +160,76 @@ pub fn connect_enter(ctx: TracePointContext) -> u32 {
 /// The return of connect(2).
 #[tracepoint(category = "syscalls", name = "sys_exit_connect")]
 pub fn connect_exit(ctx: TracePointContext) -> u32 {
-    if let Ok(ret) = argument(&ctx) {
+    if let Ok(ret) = syscall_value(&ctx) {
         connect::on_return(ret);
     }
+    0
+}
+
+/// `__sys_accept4(int fd, struct sockaddr *, int *, int flags)`
+#[fentry(function = "__sys_accept4")]
+pub fn accept_fentry(_ctx: FEntryContext) -> i32 {
+    accept::on_enter();
+    0
+}
+
+/// The return of `__sys_accept4`.
+#[fexit(function = "__sys_accept4")]
+pub fn accept_fexit(ctx: FExitContext) -> i32 {
+    accept::on_return(ctx.arg(4));
+    0
+}
+
+/// As [`accept_fentry`], by breakpoint.
+#[kprobe(function = "__sys_accept4")]
+pub fn accept_kprobe(_ctx: ProbeContext) -> u32 {
+    accept::on_enter();
+    0
+}
+
+/// As [`accept_fexit`], by breakpoint.
+#[kretprobe(function = "__sys_accept4")]
+pub fn accept_kretprobe(ctx: RetProbeContext) -> u32 {
+    accept::on_return(returned!(ctx));
+    0
+}
+
+/// The entry of accept(2) and accept4(2).
+#[tracepoint(category = "syscalls", name = "sys_enter_accept4")]
+pub fn accept_enter(_ctx: TracePointContext) -> u32 {
+    accept::on_enter();
     0
 }
 
 /// The return of accept(2) and accept4(2).
 #[tracepoint(category = "syscalls", name = "sys_exit_accept4")]
 pub fn accept_exit(ctx: TracePointContext) -> u32 {
-    if let Ok(fd) = argument(&ctx) {
+    if let Ok(fd) = syscall_value(&ctx) {
         accept::on_return(fd);
     }
+    0
+}
+
+/// The return of `inet_csk_accept(struct sock *sk, struct proto_accept_arg *arg)`,
+/// its signature since 6.10.
+#[fexit(function = "inet_csk_accept")]
+pub fn taken_fexit_2(ctx: FExitContext) -> i32 {
+    accept::on_taken(ctx.arg(2));
+    0
+}
+
+/// The return of `inet_csk_accept(struct sock *sk, int flags, int *err, bool kern)`,
+/// its signature before 6.10.
+#[fexit(function = "inet_csk_accept")]
+pub fn taken_fexit_4(ctx: FExitContext) -> i32 {
+    accept::on_taken(ctx.arg(4));
+    0
+}
+
+/// As the two above, by breakpoint: the return value lies in the same place for both.
+#[kretprobe(function = "inet_csk_accept")]
+pub fn taken_kretprobe(ctx: RetProbeContext) -> u32 {
+    accept::on_taken(returned!(ctx));
     0
 }
 
@@ -113,7 +249,7 @@ pub fn shutdown_exit(_ctx: TracePointContext) -> u32 {
 
 /// The first argument of a syscall, or its return value in the exit twin.
 /// Both are `int` in every call that is traced here.
-fn argument(ctx: &TracePointContext) -> Result<i32, i32> {
+fn syscall_value(ctx: &TracePointContext) -> Result<i32, i32> {
     // SAFETY: `read_at` copies through bpf_probe_read, which fails on a bad
     // address instead of faulting, and every bit pattern is an i64.
     unsafe { ctx.read_at::<i64>(SYSCALL_ARG0) }.map(|value| value as i32)

@@ -2,12 +2,12 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{HashMap, PerCpuArray, RingBuf},
+    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use tracer_common::{
     config::{
         Config, DEFAULT_RING_BYTES, FOLLOWED_PORTS, FOLLOWED_SOCKETS, Filter, IN_FLIGHT_CALLS,
-        ListenPort,
+        ListenPort, MPTCP_CHILDREN, Registers,
     },
     drop::COUNTERS,
     offsets::{self, Offsets},
@@ -34,6 +34,12 @@ pub static FOLLOWED: HashMap<u64, u8> = HashMap::with_max_entries(FOLLOWED_SOCKE
 pub static PORTS: HashMap<[u8; size_of::<ListenPort>()], u8> =
     HashMap::with_max_entries(FOLLOWED_PORTS, 0);
 
+/// Connections to an MPTCP listener: one whose peer speaks plain TCP looks like a
+/// kernel socket from its handshake until it is accepted. Least recently used
+/// first out: what is accepted needs no entry any more.
+#[map]
+pub static MPTCP: LruHashMap<u64, u8> = LruHashMap::with_max_entries(MPTCP_CHILDREN, 0);
+
 /// A system call in progress.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -44,7 +50,7 @@ pub struct Call {
     pub sock: u64,
     /// The fd handed in.
     pub fd: i32,
-    /// [`CONNECT`] or [`SHUTDOWN`].
+    /// [`CONNECT`], [`SHUTDOWN`] or [`ACCEPT`].
     pub what: u32,
 }
 
@@ -52,6 +58,8 @@ pub struct Call {
 pub const CONNECT: u32 = 0;
 /// [`Call::what`]: shutdown(2).
 pub const SHUTDOWN: u32 = 1;
+/// [`Call::what`]: accept(2) or accept4(2).
+pub const ACCEPT: u32 = 2;
 
 /// The field offsets of the running kernel. Read through [`offset!`].
 #[unsafe(no_mangle)]
@@ -67,8 +75,15 @@ pub static CONFIG: Config = Config {
         netns: 0,
         port: 0,
     },
+    registers: Registers {
+        arg0: 0,
+        arg1: 0,
+        arg2: 0,
+        ret: 0,
+    },
     wake_bytes: 0,
     name_by_address: 0,
+    tick_ns: 0,
 };
 
 /// One field's offset, a constant to the verifier.

@@ -9,13 +9,15 @@ use tracer_common::{
 };
 
 use crate::{
-    maps::{knob, offset},
+    maps::{MPTCP, knob, offset},
     read::{Plain, read},
     task,
 };
 
 /// `IPPROTO_TCP`, include/uapi/linux/in.h
 const IPPROTO_TCP: u16 = 6;
+/// `IPPROTO_MPTCP`
+const IPPROTO_MPTCP: u16 = 262;
 /// `AF_INET`
 const AF_INET: u16 = 2;
 /// `AF_INET6`
@@ -26,9 +28,11 @@ pub mod tcp {
     pub const SYN_SENT: u16 = 2;
     pub const SYN_RECV: u16 = 3;
     pub const FIN_WAIT1: u16 = 4;
+    pub const TIME_WAIT: u16 = 6;
     pub const CLOSE: u16 = 7;
     pub const LAST_ACK: u16 = 9;
     pub const LISTEN: u16 = 10;
+    pub const NEW_SYN_RECV: u16 = 12;
 }
 
 /// A `struct sock` of the kernel.
@@ -77,19 +81,68 @@ impl Sock {
         if sock.is_null() {
             return None;
         }
-        Some(Self::from_address(sock))
+        let sk = Self::from_address(sock);
+        if sk.field::<u16>(offset!(protocol)) != IPPROTO_MPTCP {
+            return Some(sk);
+        }
+        let first: *const c_void = read(sock, offset!(mptcp_first))?;
+        (!first.is_null()).then_some(Self::from_address(first))
+    }
+
+    /// Whether there is no socket at all.
+    #[inline(always)]
+    pub fn is_null(&self) -> bool {
+        self.at.is_null()
     }
 
     /// Whether this is a TCP socket of user space. MPTCP's own socket (protocol
-    /// 262) is not: its subflows are, so that each event comes once. Sockets
+    /// 262) is not: its first subflow is, so that each event comes once. Sockets
     /// that the kernel opened for itself (NFS, Ceph) have no process to name.
     #[inline(always)]
     pub fn is_users_tcp(&self) -> bool {
         if self.field::<u16>(offset!(protocol)) != IPPROTO_TCP {
             return false;
         }
-        let kern = offset!(kern_sock);
-        kern == ABSENT || (self.field::<u8>(kern) >> (offset!(kern_sock_bit) & 7)) & 1 == 0
+        if !self.bit(offset!(kern_sock), offset!(kern_sock_bit)) {
+            return true;
+        }
+        if self.is_mptcp() {
+            return !self.joins_mptcp();
+        }
+        // SAFETY: only presence is looked at, never the value.
+        unsafe { MPTCP.get(self.known_name()) }.is_some()
+    }
+
+    /// `tcp_sock.is_mptcp`: a subflow of an MPTCP connection, or its listener's
+    /// child before it is known whether the peer speaks MPTCP.
+    #[inline(always)]
+    pub fn is_mptcp(&self) -> bool {
+        let of_tcp = Self::from_address(self.at);
+        of_tcp.bit(offset!(is_mptcp), offset!(is_mptcp_bit))
+    }
+
+    /// Whether a subflow was opened to join an MPTCP connection that there is
+    /// already. The kernel opens it, in a worker of its own.
+    #[inline(always)]
+    fn joins_mptcp(&self) -> bool {
+        let Some(subflow) = read::<*const c_void>(self.at, offset!(ulp_data)) else {
+            return false;
+        };
+        Self::from_address(subflow).bit(offset!(request_join), offset!(request_join_bit))
+    }
+
+    /// Remembers a child of an MPTCP listener: see [`MPTCP`].
+    #[inline(always)]
+    pub fn remember_mptcp(&self, name: u64) {
+        if self.is_mptcp() {
+            let _ = MPTCP.insert(name, 1u8, 0);
+        }
+    }
+
+    /// A bit of a bitfield; false where this kernel has no such field.
+    #[inline(always)]
+    fn bit(&self, at: u32, bit: u32) -> bool {
+        at != ABSENT && (self.field::<u8>(at) >> (bit & 7)) & 1 == 1
     }
 
     /// The name that joins all records about this socket; made on first use.

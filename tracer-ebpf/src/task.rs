@@ -8,7 +8,10 @@ use aya_ebpf::helpers::{
 };
 use tracer_common::event::{COMM_LEN, Header};
 
-use crate::{maps::offset, read::read};
+use crate::{
+    maps::{CALLS, offset},
+    read::read,
+};
 
 /// `PF_EXITING`, include/linux/sched.h
 const PF_EXITING: u32 = 0x4;
@@ -48,6 +51,14 @@ pub fn address() -> *const c_void {
     // SAFETY: the helper takes nothing; the address is only ever read through
     // bpf_probe_read_kernel.
     unsafe { bpf_get_current_task() as *const c_void }
+}
+
+/// Whether the task is inside the system call `what`, one of the values of
+/// [`crate::maps::Call::what`].
+#[inline(always)]
+pub fn is_in(what: u32) -> bool {
+    // SAFETY: only the current task writes the entry of its own key.
+    unsafe { CALLS.get(pid_tgid()) }.is_some_and(|call| call.what == what)
 }
 
 /// Whether the task is in `do_exit`.

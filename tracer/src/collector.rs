@@ -15,11 +15,12 @@ use crate::{
     decode::decode,
     load::{self, Counts, Tracer, privileges, tracefs},
     model::report::Loss,
+    plan::Hook,
     reconcile::{Holder, Snapshot, Socket, Terms, reconcile},
     selection::Selection,
     snapshot::{self, Namespaces, clocks},
     source::ring::RingSource,
-    table::{Change, Table, connection::Connection},
+    table::{Change, Hears, Table, connection::Connection},
     tcp::State,
 };
 
@@ -112,12 +113,19 @@ impl Collector {
     /// Where the ring cannot be polled.
     pub fn new(mut attached: Attached, selection: Selection) -> Result<Self> {
         let ring = attached.tracer.ring()?;
+        let chosen = &attached.tracer.chosen;
+        let hears = Hears {
+            close: chosen.serves(Hook::Close),
+            time_wait: chosen.serves(Hook::TimeWait),
+            resets: chosen.serves(Hook::Reset),
+        };
         Ok(Self {
             source: RingSource::new(ring).context("cannot poll the ring buffer")?,
             table: Table::new(
                 !attached.tracer.chosen.has_cookie(),
                 selection.for_kernel() != Filter::default(),
-            ),
+            )
+            .hearing(hears),
             tracer: attached.tracer,
             namespaces: Arc::new(attached.namespaces),
             selection,
@@ -157,6 +165,19 @@ impl Collector {
             blind.push(format!(
                 "{} destinations without a live connection, which are summed up as one",
                 self.table.sites_summed_up()
+            ));
+        }
+        if self.counts.not_followed > 0 {
+            blind.push(format!(
+                "{} sockets of the process, for want of room in the map of followed sockets",
+                self.counts.not_followed
+            ));
+        }
+        if self.counts.calls_forgotten > 0 {
+            blind.push(format!(
+                "the fd and outcome of {} calls of connect(2), for want of room in the map of \
+                 calls",
+                self.counts.calls_forgotten
             ));
         }
         if self.unreadable > 0 {

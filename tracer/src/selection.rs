@@ -84,7 +84,12 @@ impl Selection {
                 self.wants_socket(ends, listens) || is_followed(sock)
             }
             Event::Accept { sock, ends, .. } => self.wants_socket(ends, false) || is_followed(sock),
-            Event::Connect { .. } | Event::Gone { .. } | Event::Exit { .. } => true,
+            Event::Connect { .. }
+            | Event::Close { .. }
+            | Event::TimeWait { .. }
+            | Event::Reset { .. }
+            | Event::Gone { .. }
+            | Event::Exit { .. } => true,
         }
     }
 

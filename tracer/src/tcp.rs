@@ -127,6 +127,18 @@ named! {
     }
 }
 
+named! {
+    /// Whose RST a connection met.
+    ResetBy {
+        /// Ours: closed with unread data, with linger 0, or given up on.
+        Local = "local",
+        /// The peer's.
+        Peer = "peer",
+        /// Ours, because an administrator destroyed the socket (`ss -K`).
+        Admin = "admin",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::State;

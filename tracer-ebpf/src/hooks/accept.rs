@@ -1,18 +1,55 @@
-//! accept(2) and accept4(2): who owns a server-side socket, by which fd.
+//! accept(2) and accept4(2): who owns a server-side socket, by which fd; and
+//! whoever takes one without them, as io_uring does.
 
-use tracer_common::event::{AcceptRecord, kind};
+use core::ffi::c_void;
 
-use crate::{emit::emit, filter, sock::Sock, task};
+use tracer_common::event::{AcceptRecord, NO_FD, kind};
+
+use crate::{
+    emit::emit,
+    filter,
+    maps::{ACCEPT, CALLS, Call},
+    sock::Sock,
+    task,
+};
+
+/// The current task enters accept(2) or accept4(2).
+#[inline(always)]
+pub fn on_enter() {
+    let call = Call {
+        start_ns: 0,
+        sock: 0,
+        fd: NO_FD,
+        what: ACCEPT,
+    };
+    // Where the map is full the socket is told twice, first without its fd.
+    let _ = CALLS.insert(task::pid_tgid(), call, 0);
+}
+
+/// The current task takes `newsk`, which may be null, out of the accept queue.
+/// Inside of a call, the call's return tells it, with the fd.
+#[inline(always)]
+pub fn on_taken(newsk: *const c_void) {
+    if newsk.is_null() || task::is_in(ACCEPT) {
+        return;
+    }
+    report(&Sock::from_address(newsk), NO_FD);
+}
 
 /// The current task's accept call returns `fd`, or a negative errno.
 #[inline(always)]
 pub fn on_return(fd: i32) {
+    let _ = CALLS.remove(task::pid_tgid());
     if fd < 0 {
         return;
     }
-    let Some(sk) = Sock::from_fd(fd as u32) else {
-        return;
-    };
+    if let Some(sk) = Sock::from_fd(fd as u32) {
+        report(&sk, fd);
+    }
+}
+
+#[inline(always)]
+fn report(sk: &Sock, fd: i32) {
     if !sk.is_users_tcp() {
         return;
     }

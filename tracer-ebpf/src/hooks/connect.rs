@@ -1,18 +1,21 @@
 //! connect(2): the opener's fd, what the call returned, and how long it took.
 
-use aya_ebpf::programs::TracePointContext;
+use aya_ebpf::EbpfContext;
 use aya_log_ebpf::warn;
-use tracer_common::event::{ConnectRecord, NO_FD, kind};
+use tracer_common::{
+    drop::CALL_FORGOTTEN,
+    event::{ConnectRecord, NO_FD, kind},
+};
 
 use crate::{
-    emit::emit,
+    emit::{count, emit},
     maps::{CALLS, CONNECT, Call},
     task,
 };
 
 /// The current task enters connect(2) on `fd`.
 #[inline(always)]
-pub fn on_enter(ctx: &TracePointContext, fd: i32) {
+pub fn on_enter(ctx: &impl EbpfContext, fd: i32) {
     let call = Call {
         start_ns: task::now(),
         sock: 0,
@@ -20,6 +23,7 @@ pub fn on_enter(ctx: &TracePointContext, fd: i32) {
         what: CONNECT,
     };
     if CALLS.insert(task::pid_tgid(), call, 0).is_err() {
+        count(CALL_FORGOTTEN);
         warn!(
             ctx,
             "more tasks in connect(2) than are remembered: some connections lack their fd"

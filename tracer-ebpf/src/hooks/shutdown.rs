@@ -26,10 +26,3 @@ pub fn on_enter() {
 pub fn on_return() {
     let _ = CALLS.remove(task::pid_tgid());
 }
-
-/// Whether the current task is inside shutdown(2).
-#[inline(always)]
-pub fn in_progress() -> bool {
-    // SAFETY: only the current task writes the entry of its own key.
-    unsafe { CALLS.get(task::pid_tgid()) }.is_some_and(|call| call.what == SHUTDOWN)
-}

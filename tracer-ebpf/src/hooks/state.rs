@@ -5,7 +5,8 @@ use tracer_common::event::{COMM_LEN, NO_FD, StateRecord, flag, kind};
 use crate::{
     emit::emit,
     filter,
-    hooks::{connect, shutdown},
+    hooks::connect,
+    maps::SHUTDOWN,
     sock::{Sock, tcp},
     task,
 };
@@ -25,6 +26,9 @@ pub fn on_transition(sk: &Sock, old: i32, new: i32) {
         return;
     }
     let sock = sk.name();
+    if new == tcp::SYN_RECV {
+        sk.remember_mptcp(sock);
+    }
     if !filter::wants_transition(sock, &addresses, old, new) {
         return;
     }
@@ -59,7 +63,7 @@ fn flags(sk: &Sock, new: u16) -> u32 {
         return 0;
     }
     let mut flags = 0;
-    if shutdown::in_progress() {
+    if task::is_in(SHUTDOWN) {
         flags |= flag::IN_SHUTDOWN;
     }
     if task::is_exiting() {
@@ -67,6 +71,9 @@ fn flags(sk: &Sock, new: u16) -> u32 {
     }
     if sk.peer_done() {
         flags |= flag::PEER_DONE;
+    }
+    if sk.is_mptcp() {
+        flags |= flag::SUBFLOW;
     }
     flags
 }

@@ -4,6 +4,10 @@ use tracer_common::offsets::{ABSENT, Offsets};
 
 use super::{BtfError, KernelTypes};
 
+/// No kernel struct that we read is larger than this, in bytes; a damaged offset
+/// would make the kernel side read at random.
+const LIMIT: u32 = 64 << 10;
+
 /// Resolves every field of [`Offsets`] for one kernel.
 ///
 /// # Errors
@@ -16,9 +20,9 @@ pub fn offsets(types: &KernelTypes) -> Result<Offsets, BtfError> {
         Err(BtfError::NoField { .. }) => Ok(ABSENT),
         other => other,
     };
-    // A bitfield: the byte it lies in, and the bit within (little endian; a
-    // big-endian kernel would count from the other end).
-    let kern_sock = types.place("sock", "sk_kern_sock").ok();
+    let (kern_sock, kern_sock_bit) = bit(types, "sock", "sk_kern_sock");
+    let (is_mptcp, is_mptcp_bit) = bit(types, "tcp_sock", "is_mptcp");
+    let (request_join, request_join_bit) = bit(types, "mptcp_subflow_context", "request_join");
 
     Ok(Offsets {
         family: common("skc_family")?,
@@ -35,8 +39,8 @@ pub fn offsets(types: &KernelTypes) -> Result<Offsets, BtfError> {
         protocol: at("sock", "sk_protocol")?,
         err: at("sock", "sk_err")?,
         shutdown: at("sock", "sk_shutdown")?,
-        kern_sock: kern_sock.map_or(ABSENT, |place| place.bit / 8),
-        kern_sock_bit: kern_sock.map_or(0, |place| place.bit % 8),
+        kern_sock,
+        kern_sock_bit,
         sock_done_bit: types.enum_value("sock_flags", "SOCK_DONE")?,
         net_inum: at("net", "ns.inum")?,
         bytes_received: at("tcp_sock", "bytes_received")?,
@@ -44,6 +48,12 @@ pub fn offsets(types: &KernelTypes) -> Result<Offsets, BtfError> {
         bytes_retrans: at("tcp_sock", "bytes_retrans")?,
         total_retrans: at("tcp_sock", "total_retrans")?,
         srtt_us: at("tcp_sock", "srtt_us")?,
+        is_mptcp,
+        is_mptcp_bit,
+        ulp_data: optional(at("inet_connection_sock", "icsk_ulp_data"))?,
+        request_join,
+        request_join_bit,
+        mptcp_first: optional(at("mptcp_sock", "first"))?,
         task_files: at("task_struct", "files")?,
         task_flags: at("task_struct", "flags")?,
         task_signal: at("task_struct", "signal")?,
@@ -59,11 +69,17 @@ pub fn offsets(types: &KernelTypes) -> Result<Offsets, BtfError> {
     })
 }
 
+/// A bitfield of one bit: the byte it lies in, and the bit within, as a
+/// little-endian kernel counts; [`ABSENT`] where this kernel has none.
+fn bit(types: &KernelTypes, of: &str, field: &str) -> (u32, u32) {
+    match types.place(of, field) {
+        Ok(place) if place.bit / 8 < LIMIT => (place.bit / 8, place.bit % 8),
+        _ => (ABSENT, 0),
+    }
+}
+
 fn byte(types: &KernelTypes, of: &str, field: &str) -> Result<u32, BtfError> {
     let place = types.place(of, field)?;
-    // No kernel struct that we read is larger than this; a damaged offset
-    // would make the kernel side read at random.
-    const LIMIT: u32 = 64 << 10;
     if place.bit % 8 != 0 || place.bit / 8 >= LIMIT {
         return Err(BtfError::BadPlace {
             of: of.to_owned(),

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
+use tracer_common::config::{FOLLOWED_SOCKETS, IN_FLIGHT_CALLS};
 
 use super::values;
 use crate::{plan::PlanName, view::Format};
@@ -171,6 +172,12 @@ pub struct ProbeArgs {
     /// Size of the ring buffer between kernel and tcpleak, a power of two
     #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = values::ring_bytes)]
     pub ring_size: u32,
+    /// Sockets that the kernel side follows at once under --pid
+    #[arg(long, hide = true, value_name = "COUNT", default_value_t = FOLLOWED_SOCKETS, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_followed: u32,
+    /// Calls of connect(2) and accept(2) in progress that are remembered at once
+    #[arg(long, hide = true, value_name = "COUNT", default_value_t = IN_FLIGHT_CALLS, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_calls: u32,
     /// Types of the running kernel, where it does not show them itself
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,

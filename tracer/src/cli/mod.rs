@@ -176,6 +176,10 @@ fn load_options(probe: &ProbeArgs, selection: &Selection) -> load::Options {
         plan: probe.plan.name(),
         ring_bytes: probe.ring_size,
         filter: selection.for_kernel(),
+        limits: load::Limits {
+            followed: probe.max_followed,
+            calls: probe.max_calls,
+        },
     }
 }
 

@@ -1,6 +1,6 @@
 //! What happens in the kernel, in the words of the rest. Pure.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use tracer_common::event::COMM_LEN;
 
@@ -67,6 +67,8 @@ pub struct Circumstance {
     pub peer_done: bool,
     /// Both directions are shut down.
     pub both_shut: bool,
+    /// A subflow of an MPTCP connection: the kernel closes it, not a program.
+    pub subflow: bool,
     /// `sk_err`: 0 or a positive errno.
     pub error: i32,
 }
@@ -128,6 +130,35 @@ pub enum Event {
         owner: Owner,
         /// Its state.
         state: State,
+    },
+    /// The last reference from a program is gone.
+    Close {
+        /// When.
+        at: BootTime,
+        /// Which socket.
+        sock: u64,
+        /// By a task that was exiting.
+        exiting: bool,
+    },
+    /// A mini-socket takes the socket's place; its transition to CLOSE follows.
+    TimeWait {
+        /// When.
+        at: BootTime,
+        /// Which socket.
+        sock: u64,
+        /// TIME_WAIT, or FIN_WAIT2 where the peer's FIN is not in.
+        state: State,
+        /// How long it was asked to stay.
+        stays: Duration,
+    },
+    /// A RST went out or came in.
+    Reset {
+        /// When.
+        at: BootTime,
+        /// Which socket.
+        sock: u64,
+        /// We sent it.
+        by_us: bool,
     },
     /// The socket is freed.
     Gone {

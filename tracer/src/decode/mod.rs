@@ -1,12 +1,15 @@
 //! Bytes to events: the only place that sees raw records. Pure.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use thiserror::Error;
 use tracer_common::event::{
-    AcceptRecord, Addresses, ConnectRecord, ExitRecord, GoneRecord, Header, NO_FD, StateRecord,
-    flag, kind,
+    AcceptRecord, Addresses, CloseRecord, ConnectRecord, ExitRecord, GoneRecord, Header, NO_FD,
+    ResetRecord, StateRecord, TimeWaitRecord, flag, kind, reset,
 };
 use zerocopy::FromBytes;
 
@@ -71,6 +74,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
                     exiting: record.flags & flag::EXITING != 0,
                     peer_done: record.flags & flag::PEER_DONE != 0,
                     both_shut: record.shutdown & 3 == 3,
+                    subflow: record.flags & flag::SUBFLOW != 0,
                     error: record.error,
                 },
                 task: owner(&header, Comm(record.comm), record.fd),
@@ -114,6 +118,31 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
             Event::Exit {
                 at,
                 pid: header.pid,
+            }
+        }
+        kind::CLOSE => {
+            let record: CloseRecord = read(bytes)?;
+            Event::Close {
+                at,
+                sock,
+                exiting: record.flags & flag::EXITING != 0,
+            }
+        }
+        kind::TIME_WAIT => {
+            let record: TimeWaitRecord = read(bytes)?;
+            Event::TimeWait {
+                at,
+                sock,
+                state: state(record.state)?,
+                stays: Duration::from_nanos(record.stays_ns),
+            }
+        }
+        kind::RESET => {
+            let record: ResetRecord = read(bytes)?;
+            Event::Reset {
+                at,
+                sock,
+                by_us: record.by == reset::SENT,
             }
         }
         kind => return Err(DecodeError::Kind { kind }),

@@ -30,6 +30,9 @@ pub enum Refused {
     /// The event's number is in tracefs, which is out of reach.
     #[error("{}", .0.why)]
     NoTracefs(Lack),
+    /// The function takes other arguments here than this way expects.
+    #[error("{0} has another signature on this kernel")]
+    OtherSignature(&'static str),
     /// It should have worked.
     #[error("failed: {0}")]
     Failed(String),
@@ -44,12 +47,18 @@ impl Refused {
                 "run as root, or grant the capabilities that `tcpleak doctor` lists; under \
                  lockdown=confidentiality not even root may"
             }
-            Self::Unsupported(_) => {
+            Self::Unsupported(_) | Self::OtherSignature(_) => {
                 "nothing where another way serves as well; else a newer kernel, or another --plan"
             }
             Self::NoTracefs(lack) => lack.fix,
             Self::Failed(_) => "please report this line with the kernel's version",
         }
+    }
+
+    /// Whether this is no lack: another way is meant for this kernel.
+    #[must_use]
+    pub const fn is_expected(&self) -> bool {
+        matches!(self, Self::OtherSignature(_))
     }
 
     /// From an errno of the kernel.

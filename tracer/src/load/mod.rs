@@ -13,11 +13,16 @@ use anyhow::{Context, Result, anyhow};
 use aya::{
     Btf, Ebpf, EbpfLoader, Endianness,
     maps::{HashMap, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, Program, ProgramError, RawTracePoint, TracePoint},
+    programs::{
+        BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, TracePoint,
+    },
 };
 use aya_log::EbpfLogger;
 use tracer_common::{
-    config::{Config, Filter, ListenPort, MAX_RING_BYTES, MIN_RING_BYTES},
+    config::{
+        Config, FOLLOWED_SOCKETS, Filter, IN_FLIGHT_CALLS, ListenPort, MAX_RING_BYTES,
+        MIN_RING_BYTES, REGISTERS, Registers,
+    },
     drop,
     offsets::Offsets,
 };
@@ -54,6 +59,26 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Which sockets.
     pub filter: Filter,
+    /// Room in the maps.
+    pub limits: Limits,
+}
+
+/// How many entries the kernel side's maps have room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Sockets followed under a pid filter.
+    pub followed: u32,
+    /// System calls in progress.
+    pub calls: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            followed: FOLLOWED_SOCKETS,
+            calls: IN_FLIGHT_CALLS,
+        }
+    }
 }
 
 /// The ring's counters, over all CPUs.
@@ -66,6 +91,10 @@ pub struct Counts {
     /// Hooks that the kernel skipped because the same program was running on
     /// that CPU, interrupted by a softirq (`recursion_misses`, since 5.12).
     pub missed: u64,
+    /// Sockets of the wanted process that are not followed, for want of room.
+    pub not_followed: u64,
+    /// System calls that were not remembered, for want of room.
+    pub calls_forgotten: u64,
 }
 
 impl Counts {
@@ -88,6 +117,7 @@ pub struct Tracer {
 /// What is needed to load: the kernel's types, in both readers' forms.
 pub struct Kernel {
     btf: Btf,
+    types: KernelTypes,
     offsets: Offsets,
 }
 
@@ -113,6 +143,7 @@ impl Kernel {
         Ok(Self {
             offsets: btf::offsets(&types).map_err(|error| wrong(&error))?,
             btf: Btf::parse(&bytes, Endianness::default()).map_err(|error| wrong(&error))?,
+            types,
         })
     }
 }
@@ -140,6 +171,7 @@ impl Tracer {
     /// One line that names what is missing and what to do. Nothing stays attached.
     pub fn attach(options: &Options) -> Result<Self> {
         let kernel = Kernel::read(options.btf.as_deref())?;
+        raise_memlock();
         let mut ebpf = load(&kernel, options, false)?;
         let mut chosen = choose(&kernel, options, &mut ebpf)?;
         if !chosen.has_cookie() {
@@ -147,13 +179,13 @@ impl Tracer {
             // share and that must be set before any is loaded.
             ebpf = load(&kernel, options, true)?;
             for served in &chosen.served {
-                attach_way(&mut ebpf, &kernel.btf, &served.way)
+                attach_way(&mut ebpf, &kernel, &served.way)
                     .map_err(|(target, error)| anyhow!("{target}: {error}"))?;
             }
         }
         chosen
             .refused
-            .retain(|refusal| refusal.plan == chosen.plan.name);
+            .retain(|refusal| refusal.plan == chosen.plan.name && !refusal.error.is_expected());
         let counts = ebpf
             .take_map("COUNTS")
             .context("the eBPF object has no map COUNTS")?;
@@ -184,6 +216,8 @@ impl Tracer {
         Ok(Counts {
             submitted: sum(drop::SUBMITTED)?,
             ring_full: sum(drop::RING_FULL)?,
+            not_followed: sum(drop::NOT_FOLLOWED)?,
+            calls_forgotten: sum(drop::CALL_FORGOTTEN)?,
             missed: self
                 .ebpf
                 .programs()
@@ -266,12 +300,16 @@ fn load(kernel: &Kernel, options: &Options, by_address: bool) -> Result<Ebpf> {
         filter: options.filter,
         wake_bytes: options.ring_bytes / WAKE_FRACTION,
         name_by_address: by_address.into(),
+        registers: registers().unwrap_or_default(),
+        tick_ns: tick_ns(),
     };
     EbpfLoader::new()
         .btf(Some(&kernel.btf))
         .override_global("OFFSETS", kernel.offsets.as_bytes(), true)
         .override_global("CONFIG", config.as_bytes(), true)
         .map_max_entries("RING", options.ring_bytes)
+        .map_max_entries("FOLLOWED", options.limits.followed)
+        .map_max_entries("CALLS", options.limits.calls)
         .load(OBJECT)
         .map_err(explain_load)
 }
@@ -293,7 +331,7 @@ fn choose(kernel: &Kernel, options: &Options, ebpf: &mut Ebpf) -> Result<Chosen<
     let ebpf = std::cell::RefCell::new(ebpf);
     let chosen = plan::choose(
         options.plan,
-        |way| attach_way(&mut ebpf.borrow_mut(), &kernel.btf, way),
+        |way| attach_way(&mut ebpf.borrow_mut(), kernel, way),
         || {
             ebpf.borrow_mut()
                 .programs_mut()
@@ -304,28 +342,26 @@ fn choose(kernel: &Kernel, options: &Options, ebpf: &mut Ebpf) -> Result<Chosen<
 }
 
 fn no_plan(only: Option<PlanName>, refused: &[Refusal<Refused>]) -> anyhow::Error {
-    let (why, fix) = match (only, refused.last()) {
-        (Some(name), None) => (
-            format!("the plan {name} is not available in this version"),
-            "use --plan auto",
-        ),
-        (None, None) => return anyhow!("this version has no probe plan"),
-        (_, Some(last)) => (
-            format!(
-                "hook {} cannot attach to {}: {}",
-                last.hook, last.target, last.error
-            ),
-            last.error.advice(),
-        ),
+    let Some(last) = refused.last() else {
+        return anyhow!("this version has no probe plan");
     };
-    let fix = fix.to_owned();
+    let why = format!(
+        "hook {} cannot attach to {}: {}",
+        last.hook, last.target, last.error
+    );
+    let mut fix = last.error.advice().to_owned();
+    if let Some(name) = only {
+        fix.push_str(&format!(
+            "; or leave out --plan {name}: another plan may work"
+        ));
+    }
     Blocked { why, fix }.into()
 }
 
 /// Attaches all probes of a way, or none.
-fn attach_way(ebpf: &mut Ebpf, btf: &Btf, way: &Way) -> Result<(), (Target, Refused)> {
+fn attach_way(ebpf: &mut Ebpf, kernel: &Kernel, way: &Way) -> Result<(), (Target, Refused)> {
     for probe in way.probes {
-        if let Err(error) = attach_probe(ebpf, btf, probe) {
+        if let Err(error) = attach_probe(ebpf, kernel, probe) {
             for probe in way.probes {
                 ebpf.program_mut(probe.program).into_iter().for_each(unload);
             }
@@ -335,14 +371,14 @@ fn attach_way(ebpf: &mut Ebpf, btf: &Btf, way: &Way) -> Result<(), (Target, Refu
     Ok(())
 }
 
-fn attach_probe(ebpf: &mut Ebpf, btf: &Btf, probe: &Probe) -> Result<(), Refused> {
+fn attach_probe(ebpf: &mut Ebpf, kernel: &Kernel, probe: &Probe) -> Result<(), Refused> {
     let program = ebpf
         .program_mut(probe.program)
         .ok_or_else(|| Refused::Failed(format!("no program {}", probe.program)))?;
     match probe.target {
         Target::Btf(name) => {
             let program: &mut BtfTracePoint = program.try_into()?;
-            once(program.load(name, btf))?;
+            once(program.load(name, &kernel.btf))?;
             program.attach()?;
         }
         Target::Raw(name) => {
@@ -358,8 +394,54 @@ fn attach_probe(ebpf: &mut Ebpf, btf: &Btf, probe: &Probe) -> Result<(), Refused
             once(program.load())?;
             program.attach(group, name)?;
         }
+        Target::Fentry(name) => {
+            let program: &mut FEntry = program.try_into()?;
+            once(program.load(name, &kernel.btf))?;
+            program.attach()?;
+        }
+        Target::Fexit(name, arguments) => {
+            let found = kernel.types.function_arity(name);
+            if found.is_some_and(|found| found != arguments) {
+                return Err(Refused::OtherSignature(name));
+            }
+            let program: &mut FExit = program.try_into()?;
+            once(program.load(name, &kernel.btf))?;
+            program.attach()?;
+        }
+        Target::Kprobe(name) | Target::Kretprobe(name) => {
+            if registers().is_none() {
+                return Err(Refused::Unsupported(format!(
+                    "where {} keeps arguments is not known to this version",
+                    std::env::consts::ARCH
+                )));
+            }
+            let program: &mut KProbe = program.try_into()?;
+            once(program.load())?;
+            program.attach(name, 0)?;
+        }
     }
     Ok(())
+}
+
+/// Where this architecture keeps a function's arguments; `None` if not known.
+fn registers() -> Option<Registers> {
+    let own = |&&(name, _): &&(&str, Registers)| name == std::env::consts::ARCH;
+    REGISTERS.iter().find(own).map(|&(_, registers)| registers)
+}
+
+/// Before 5.11 the kernel counts maps against RLIMIT_MEMLOCK, whose default is
+/// less than one ring. Where it may not be raised later kernels do not mind, and
+/// earlier ones say so when the maps are made.
+fn raise_memlock() {
+    let all = nix::sys::resource::RLIM_INFINITY;
+    let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_MEMLOCK, all, all);
+}
+
+/// Length of a jiffy in nanoseconds: the resolution of the clocks that tick with
+/// it; 0 where it cannot be told.
+fn tick_ns() -> u32 {
+    let tick = nix::time::clock_getres(nix::time::ClockId::CLOCK_MONOTONIC_COARSE);
+    tick.map_or(0, |tick| u32::try_from(tick.tv_nsec()).unwrap_or(0))
 }
 
 /// One program may serve several targets; it is loaded for the first.
@@ -376,6 +458,9 @@ fn unload(program: &mut Program) {
         Program::BtfTracePoint(program) => program.unload(),
         Program::RawTracePoint(program) => program.unload(),
         Program::TracePoint(program) => program.unload(),
+        Program::FEntry(program) => program.unload(),
+        Program::FExit(program) => program.unload(),
+        Program::KProbe(program) => program.unload(),
         _ => Ok(()),
     };
 }

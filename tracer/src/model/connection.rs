@@ -6,7 +6,7 @@ use crate::{
     clock::{BootTime, WallClock},
     model::untrusted::Untrusted,
     table::connection::Connection as Tracked,
-    tcp::{ClosedBy, Known, Role, State},
+    tcp::{ClosedBy, Known, ResetBy, Role, State},
 };
 
 /// One row: wall times, spans in milliseconds, text made safe. `None` means
@@ -47,6 +47,8 @@ pub struct Connection {
     pub closed_at: Option<Timestamp>,
     /// Who ended it first.
     pub closed_by: Option<ClosedBy>,
+    /// Whose RST it met.
+    pub reset_by: Option<ResetBy>,
     /// Errno it died of.
     pub error: Option<i32>,
     /// Milliseconds from open to end, or to now.
@@ -73,6 +75,8 @@ pub struct Connection {
     pub connect_us: Option<u64>,
     /// TIME_WAIT or FIN_WAIT2, left in the kernel without an owner.
     pub lingers: Option<State>,
+    /// When the kernel drops what lingers, at the latest.
+    pub lingers_until: Option<Timestamp>,
     /// States entered since it is traced.
     pub history: Vec<(State, Timestamp)>,
 }
@@ -101,6 +105,7 @@ impl Connection {
             app_closed_at: wall(tracked.app_closed_at),
             closed_at: wall(tracked.closed_at),
             closed_by: tracked.closed_by,
+            reset_by: tracked.reset_by,
             error: (tracked.error != 0).then_some(tracked.error),
             age_ms: tracked.age_ms(now),
             state_ms: tracked.state_ms(now),
@@ -114,6 +119,7 @@ impl Connection {
             connect_errno: tracked.connect.map(|connect| connect.errno),
             connect_us: tracked.connect.map(|connect| connect.latency_us),
             lingers: tracked.linger.map(|linger| linger.state),
+            lingers_until: wall(tracked.linger.map(|linger| linger.until)),
             history: tracked
                 .history
                 .iter()

@@ -145,6 +145,8 @@ pub const FIELDS: &[Field] = fields! {
     connect_errno "CONNECT-ERRNO": "errno of connect(2), 0 for success", |c| c.connect_errno;
     connect_us "CONNECT" Microseconds: "time spent in connect(2)", |c| c.connect_us;
     lingers "LINGERS": "state that the kernel keeps after the close", |c| c.lingers;
+    lingers_until "LINGERS-UNTIL": "when the kernel drops it", |c| c.lingers_until;
+    reset_by "RESET-BY": "whose RST it met", |c| c.reset_by.map(crate::tcp::ResetBy::name);
 };
 
 #[cfg(test)]
@@ -158,7 +160,7 @@ mod tests {
             names.join(" "),
             "id pid tid comm fd uid netns role local remote state known opened_at established_at \
              app_closed_at closed_at closed_by age_ms state_ms idle_ms tx_bytes rx_bytes recv_q \
-             send_q retransmits srtt_us history error connect_errno connect_us lingers"
+             send_q retransmits srtt_us history error connect_errno connect_us lingers lingers_until reset_by"
         );
     }
 

@@ -9,6 +9,9 @@ use std::fmt;
 
 use crate::tcp::named;
 
+mod fentry;
+mod kprobe;
+mod shared;
 mod tracepoint;
 
 named! {
@@ -22,6 +25,12 @@ named! {
         Accept = "accept",
         /// A program closes one direction only.
         Shutdown = "shutdown",
+        /// The last reference from a program is gone.
+        Close = "close",
+        /// A mini-socket takes the socket's place.
+        TimeWait = "time-wait",
+        /// A RST goes out or comes in.
+        Reset = "reset",
         /// The kernel frees the socket.
         Gone = "gone",
         /// A process ends.
@@ -50,6 +59,15 @@ pub enum Target {
     Raw(&'static str),
     /// A perf event of tracefs: group and name.
     Event(&'static str, &'static str),
+    /// The entry of a kernel function, by trampoline.
+    Fentry(&'static str),
+    /// The return of a kernel function that takes this many arguments, by
+    /// trampoline: the return value lies behind them.
+    Fexit(&'static str, usize),
+    /// The entry of a kernel function, by breakpoint.
+    Kprobe(&'static str),
+    /// The return of a kernel function, by breakpoint.
+    Kretprobe(&'static str),
 }
 
 impl fmt::Display for Target {
@@ -58,6 +76,10 @@ impl fmt::Display for Target {
             Self::Btf(name) => write!(f, "tp_btf/{name}"),
             Self::Raw(name) => write!(f, "raw_tp/{name}"),
             Self::Event(group, name) => write!(f, "tracepoint/{group}/{name}"),
+            Self::Fentry(name) => write!(f, "fentry/{name}"),
+            Self::Fexit(name, _) => write!(f, "fexit/{name}"),
+            Self::Kprobe(name) => write!(f, "kprobe/{name}"),
+            Self::Kretprobe(name) => write!(f, "kretprobe/{name}"),
         }
     }
 }
@@ -105,7 +127,7 @@ pub struct Plan {
 }
 
 /// Every plan that exists, best first.
-pub const PLANS: &[Plan] = &[tracepoint::PLAN];
+pub const PLANS: &[Plan] = &[fentry::PLAN, kprobe::PLAN, tracepoint::PLAN];
 
 /// A hook that was served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +179,12 @@ impl<E> Chosen<E> {
             .chain(lost)
             .map(str::to_owned)
             .collect()
+    }
+
+    /// Whether this hook is in place.
+    #[must_use]
+    pub fn serves(&self, hook: Hook) -> bool {
+        self.served.iter().any(|served| served.hook == hook)
     }
 
     /// Whether sockets are named by cookie in every way chosen.

@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 use crate::{
     clock::BootTime,
     decode::{Ends, Figures, Owner},
-    tcp::{ClosedBy, Known, Role, State},
+    tcp::{ClosedBy, Known, ResetBy, Role, State},
 };
 
 /// The states a connection passes through at most, without its self-loops:
@@ -109,6 +109,8 @@ pub struct Connection {
     pub closed_at: Option<BootTime>,
     /// Who ended it first.
     pub closed_by: Option<ClosedBy>,
+    /// Whose RST it met; `None` if none was seen.
+    pub reset_by: Option<ResetBy>,
     /// The errno it died of; 0 for none.
     pub error: i32,
     /// Half closed by shutdown(2), not by close(2).
@@ -149,6 +151,7 @@ impl Connection {
             app_closed_at: None,
             closed_at: None,
             closed_by: None,
+            reset_by: None,
             error: 0,
             half_closed: false,
             linger: None,

@@ -1,19 +1,42 @@
 //! How a connection ends, and by whose hand. Pure.
 //!
-//! In the plan `tracepoint` nothing hooks close(2), so the application's hand is
-//! read from what only `tcp_close` does (net/ipv4/tcp.c, `__tcp_close`): it sets
-//! `sk_shutdown` to both directions before it moves the state, in the context of
-//! the closing task. A reset or a timeout sets `sk_err` first and shuts down last.
+//! Where nothing hooks close(2) the application's hand is read from what only
+//! `tcp_close` does (net/ipv4/tcp.c, `__tcp_close`): it sets `sk_shutdown` to both
+//! directions before it moves the state, in the context of the closing task. A
+//! reset or a timeout sets `sk_err` first and shuts down last.
+
+use std::time::Duration;
 
 use crate::{
     clock::BootTime,
     decode::{Circumstance, Ends},
-    table::connection::Connection,
-    tcp::{ClosedBy, State},
+    table::connection::{Connection, Linger},
+    tcp::{ClosedBy, ResetBy, State},
 };
 
 /// ETIMEDOUT, EHOSTUNREACH, ENETUNREACH: the peer was given up on.
 const GIVEN_UP: [i32; 3] = [110, 113, 101];
+
+/// ECONNRESET, EPIPE (in CLOSE_WAIT), ECONNREFUSED (in SYN_SENT): `tcp_reset`.
+const RESET: [i32; 3] = [104, 32, 111];
+
+/// ECONNABORTED: `tcp_abort`, for `ss -K`.
+const ABORTED: i32 = 103;
+
+/// `TCP_TIMEWAIT_LEN` (include/net/tcp.h): how long a socket in TIME_WAIT stays, and
+/// by default (`tcp_fin_timeout`) an orphan in FIN_WAIT2.
+pub(super) const TIME_WAIT: Duration = Duration::from_secs(60);
+
+/// What a trace hears of by itself; the rest is concluded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hears {
+    /// That a program lets go of a socket, when it does.
+    pub close: bool,
+    /// That a mini-socket takes a socket's place.
+    pub time_wait: bool,
+    /// Resets, in and out.
+    pub resets: bool,
+}
 
 /// What stays in the kernel after `old` -> `new`, where that is CLOSE: `tcp_time_wait` makes a
 /// mini-socket without a transition of its own. FIN_WAIT2 stays FIN_WAIT2 where
@@ -56,15 +79,21 @@ impl Connection {
     }
 
     /// Notes who ended the connection, and whether the application let go.
-    pub(super) fn note_end(&mut self, at: BootTime, old: State, new: State, how: Circumstance) {
-        let own_hand = if how.exiting {
-            ClosedBy::Exit
-        } else {
-            ClosedBy::Local
-        };
+    pub(super) fn note_end(
+        &mut self,
+        at: BootTime,
+        (old, new): (State, State),
+        how: Circumstance,
+        hears: Hears,
+    ) {
+        let own_hand = own_hand(how.exiting);
+        // No program closes a subflow: MPTCP does, and not by tcp_close.
+        let hears_close = hears.close && !how.subflow;
         match new {
             State::FinWait1 | State::LastAck => {
-                if how.in_shutdown || !how.both_shut {
+                if hears_close {
+                    self.half_closed |= self.app_closed_at.is_none();
+                } else if how.in_shutdown || !how.both_shut {
                     self.half_closed = true;
                 } else {
                     self.app_closed_at.get_or_insert(at);
@@ -85,7 +114,12 @@ impl Connection {
                     ClosedBy::Reset
                 };
                 self.closed_by.get_or_insert(by);
-                let by_close = how.error == 0 && how.both_shut && !how.in_shutdown;
+                if how.error == ABORTED {
+                    self.reset_by = Some(ResetBy::Admin);
+                } else if !hears.resets && RESET.contains(&how.error) {
+                    self.reset_by = Some(ResetBy::Peer);
+                }
+                let by_close = !hears_close && how.error == 0 && how.both_shut && !how.in_shutdown;
                 // After a shutdown the last segments of the peer end a connection
                 // whose fd is still held. If it is not, the socket is freed next.
                 let by_peer = self.half_closed
@@ -98,6 +132,38 @@ impl Connection {
         }
     }
 
+    /// The last program that held it has let go.
+    pub(super) fn let_go(&mut self, at: BootTime, exiting: bool) {
+        self.app_closed_at.get_or_insert(at);
+        // Inherited in CLOSE_WAIT: the peer's close was not seen.
+        let first = match self.state {
+            State::CloseWait => ClosedBy::Peer,
+            _ => own_hand(exiting),
+        };
+        self.closed_by.get_or_insert(first);
+    }
+
+    /// A mini-socket takes its place, asked to stay as long as `stays`.
+    pub(super) fn note_linger(&mut self, at: BootTime, state: State, stays: Duration) {
+        // tcp_time_wait lets TIME_WAIT stay its full length, whatever it is asked.
+        let stays = if state == State::TimeWait || stays.is_zero() {
+            TIME_WAIT
+        } else {
+            stays
+        };
+        if state == State::TimeWait {
+            self.pass_through(at, state);
+        }
+        let until = at + stays;
+        self.linger = Some(Linger { state, until });
+    }
+
+    /// A RST went out or came in; the first one counts.
+    pub(super) fn note_reset(&mut self, by_us: bool) {
+        let by = if by_us { ResetBy::Local } else { ResetBy::Peer };
+        self.reset_by.get_or_insert(by);
+    }
+
     /// The kernel has freed the socket: whoever held it has let go by now.
     pub(super) fn free(&mut self, at: BootTime) {
         if self.state != State::Close {
@@ -108,5 +174,14 @@ impl Connection {
         self.closed_at.get_or_insert(at);
         self.app_closed_at.get_or_insert(at);
         self.closed_by.get_or_insert(ClosedBy::Local);
+    }
+}
+
+/// This host's program as the one who ended a connection.
+fn own_hand(exiting: bool) -> ClosedBy {
+    if exiting {
+        ClosedBy::Exit
+    } else {
+        ClosedBy::Local
     }
 }

@@ -4,8 +4,6 @@
 //! ends is folded into its site's tally and forgotten.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::time::Duration;
-
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
@@ -19,16 +17,14 @@ mod ending;
 pub mod site;
 mod sites;
 
-use connection::{ConnId, ConnectReturn, Connection, Linger};
+use connection::{ConnId, ConnectReturn, Connection};
+pub use ending::Hears;
 use site::{SiteKey, Tally};
 use sites::{SiteIndex, Sites};
 
 /// Connections tracked at once: four times what the largest hosts hold, some
 /// 2.5 GB. One more is counted as evicted at its opening.
 pub const MAX_CONNECTIONS: usize = 4_000_000;
-
-/// `TCP_TIMEWAIT_LEN` (include/net/tcp.h): how long a mini-socket stays.
-const TIME_WAIT: Duration = Duration::from_secs(60);
 
 /// Errno values of connect(2) that do not mean failure: EINTR, EALREADY and
 /// EINPROGRESS, and the kernel's own ERESTARTSYS, where the call goes on.
@@ -94,6 +90,8 @@ pub struct Table {
     births: u32,
     /// Listeners by namespace and port: more than one share it under SO_REUSEPORT.
     listening: FxHashMap<(u32, u16), u32>,
+    /// What is heard and what has to be concluded.
+    hears: Hears,
     /// Filters keep records back: what turns up unknown need not have been lost.
     is_partial: bool,
     /// Set until the first snapshot is in: what turns up unknown was there before.
@@ -115,10 +113,17 @@ impl Table {
             by_address,
             births: 0,
             listening: FxHashMap::default(),
+            hears: Hears::default(),
             is_partial,
             warming_up: true,
             freed: None,
         }
+    }
+
+    /// The same, of a trace that hears of these by itself.
+    #[must_use]
+    pub fn hearing(self, hears: Hears) -> Self {
+        Self { hears, ..self }
     }
 
     /// Counts so far.
@@ -211,6 +216,22 @@ impl Table {
                     tell(Change::Accepted, at, &entry.connection);
                 }
             }
+            Event::Close { at, sock, exiting } => self.let_go(at, sock, exiting, &mut tell),
+            Event::TimeWait {
+                at,
+                sock,
+                state,
+                stays,
+            } => {
+                if let Some(entry) = self.entries.get_mut(&sock) {
+                    entry.connection.note_linger(at, state, stays);
+                }
+            }
+            Event::Reset { sock, by_us, .. } => {
+                if let Some(entry) = self.entries.get_mut(&sock) {
+                    entry.connection.note_reset(by_us);
+                }
+            }
             Event::Gone { at, sock, figures } => {
                 if let Some(freed) = &mut self.freed {
                     freed.insert(sock);
@@ -286,12 +307,13 @@ impl Table {
             connection.known = Known::Repaired;
         }
         let was_let_go = connection.app_closed_at.is_some();
-        let lingers = ending::lingers(old, new, how);
-        if lingers == Some(State::TimeWait) {
-            connection.pass_through(at, State::TimeWait);
+        if !self.hears.time_wait
+            && let Some(state) = ending::lingers(old, new, how)
+        {
+            connection.note_linger(at, state, ending::TIME_WAIT);
         }
         connection.enter(at, ends, new);
-        connection.note_end(at, old, new, how);
+        connection.note_end(at, (old, new), how, self.hears);
         let lets_go = !was_let_go && connection.app_closed_at.is_some();
         if lets_go {
             tell(Change::AppClosed, at, connection);
@@ -303,22 +325,35 @@ impl Table {
                 entry.failure_told = true;
                 Change::ConnectFailed
             }
-            _ => match lingers {
-                Some(state) => {
-                    connection.linger = Some(Linger {
-                        state,
-                        until: at + TIME_WAIT,
-                    });
-                    Change::TimeWait
-                }
-                None => Change::State,
-            },
+            State::Close if connection.linger.is_some() => Change::TimeWait,
+            _ => Change::State,
         };
         tell(change, at, connection);
         if change == Change::ConnectFailed {
             self.sites.failed(entry.site);
         }
         if new == State::Close && connection.app_closed_at.is_some() {
+            end(entry, &mut self.counters, &mut self.sites);
+        }
+    }
+
+    /// The last program that held a socket has let go.
+    fn let_go(
+        &mut self,
+        at: BootTime,
+        sock: u64,
+        exiting: bool,
+        tell: &mut impl FnMut(Change, BootTime, &Connection),
+    ) {
+        let Some(entry) = self.entries.get_mut(&sock) else {
+            return;
+        };
+        let was_let_go = entry.connection.app_closed_at.is_some();
+        entry.connection.let_go(at, exiting);
+        if !was_let_go {
+            tell(Change::AppClosed, at, &entry.connection);
+        }
+        if entry.connection.state == State::Close {
             end(entry, &mut self.counters, &mut self.sites);
         }
     }

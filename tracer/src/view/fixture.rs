@@ -62,6 +62,8 @@ pub(super) fn close_wait(name: &str, fd: i32) -> Connection {
         connect_errno: Some(0),
         connect_us: Some(2_000),
         lingers: None,
+        lingers_until: None,
+        reset_by: None,
         history: vec![
             (State::SynSent, noon(-61_234)),
             (State::Established, noon(-61_232)),

@@ -235,6 +235,9 @@ fn title(hook: Hook) -> &'static str {
         Hook::Connect => "hook connect",
         Hook::Accept => "hook accept",
         Hook::Shutdown => "hook shutdown",
+        Hook::Close => "hook close",
+        Hook::TimeWait => "hook time-wait",
+        Hook::Reset => "hook reset",
         Hook::Gone => "hook gone",
         Hook::Exit => "hook exit",
     }

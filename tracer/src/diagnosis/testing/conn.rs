@@ -43,6 +43,7 @@ pub(crate) fn conn(state: State, ms: u64) -> Conn {
         app_closed_at: None,
         closed_at: None,
         closed_by: None,
+        reset_by: None,
         error: 0,
         half_closed: false,
         linger: None,

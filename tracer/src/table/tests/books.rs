@@ -97,6 +97,7 @@ fn any_event() -> impl Strategy<Value = Event> {
                 peer_done,
                 both_shut,
                 error,
+                subflow: false,
             },
         );
     let at = BootTime(1);

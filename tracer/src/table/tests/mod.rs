@@ -10,6 +10,7 @@ use crate::{
 };
 
 mod books;
+mod hearing;
 
 const MS: u64 = 1_000_000;
 
@@ -40,6 +41,7 @@ const CLOSES: Circumstance = Circumstance {
     exiting: false,
     peer_done: false,
     both_shut: true,
+    subflow: false,
     error: 0,
 };
 const NOTHING: Circumstance = Circumstance {

@@ -1,0 +1,35 @@
+//! `tcp_send_reset` and `tcp_receive_reset`: whose RST ended a connection.
+
+use tracer_common::event::{ResetRecord, kind};
+
+use crate::{
+    emit::emit,
+    filter,
+    sock::{Sock, tcp},
+    task,
+};
+
+/// A RST went out or came in for `sk`, which may be null: most go out for
+/// segments that no socket wants.
+#[inline(always)]
+pub fn on_reset(sk: &Sock, by: u32) {
+    // The state lies at the same place in a mini-socket, little else does.
+    if sk.is_null() || matches!(sk.state(), 0 | tcp::TIME_WAIT | tcp::NEW_SYN_RECV) {
+        return;
+    }
+    let sock = sk.known_name();
+    if sock == 0 || sk.state() == tcp::LISTEN || !sk.is_users_tcp() {
+        return;
+    }
+    let Some(addresses) = sk.addresses() else {
+        return;
+    };
+    if !filter::wants(&addresses) || !filter::is_followed(sock) {
+        return;
+    }
+    emit(&ResetRecord {
+        header: task::header(kind::RESET, sock, task::now()),
+        by,
+        _pad: 0,
+    });
+}

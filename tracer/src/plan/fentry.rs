@@ -1,0 +1,65 @@
+//! The plan `fentry`: kernel functions by BPF trampolines, the cheapest there is
+//! and the one that sees most. Linux 5.5 on x86-64, 6.0 on arm64.
+
+use super::{
+    Hook, Need, Plan, PlanName, Target,
+    shared::{
+        ACCEPT_CALLS, CONNECT_CALLS, EXIT, GONE, RESET, STATE, WITHOUT_ACCEPT, WITHOUT_CONNECT,
+        probe, way,
+    },
+};
+
+const CLOSE: Need = Need {
+    hook: Hook::Close,
+    ways: &[way(&[probe("close_fentry", Target::Fentry("tcp_close"))])],
+    without: None,
+};
+
+const TIME_WAIT: Need = Need {
+    hook: Hook::TimeWait,
+    ways: &[way(&[probe(
+        "time_wait_fentry",
+        Target::Fentry("tcp_time_wait"),
+    )])],
+    without: Some("the moment of TIME_WAIT: concluded from transitions"),
+};
+
+/// The opener is known from the transition itself, which runs inside of
+/// `tcp_v4_connect`; the call around it adds the fd and the outcome.
+const CONNECT: Need = Need {
+    hook: Hook::Connect,
+    ways: &[
+        way(&[
+            probe("connect_fexit", Target::Fexit("__sys_connect", 3)),
+            probe("connect_fentry", Target::Fentry("__sys_connect")),
+        ]),
+        CONNECT_CALLS,
+    ],
+    without: Some(WITHOUT_CONNECT),
+};
+
+const ACCEPT: Need = Need {
+    hook: Hook::Accept,
+    ways: &[
+        way(&[
+            probe("accept_fexit", Target::Fexit("__sys_accept4", 4)),
+            probe("accept_fentry", Target::Fentry("__sys_accept4")),
+            probe("taken_fexit_2", Target::Fexit("inet_csk_accept", 2)),
+        ]),
+        way(&[
+            probe("accept_fexit", Target::Fexit("__sys_accept4", 4)),
+            probe("accept_fentry", Target::Fentry("__sys_accept4")),
+            probe("taken_fexit_4", Target::Fexit("inet_csk_accept", 4)),
+        ]),
+        ACCEPT_CALLS,
+    ],
+    without: Some(WITHOUT_ACCEPT),
+};
+
+pub(super) const PLAN: Plan = Plan {
+    name: PlanName::Fentry,
+    // First what only this plan has: where it is refused, nothing else was tried for
+    // nothing.
+    needs: &[CLOSE, TIME_WAIT, STATE, GONE, ACCEPT, CONNECT, RESET, EXIT],
+    blind: &["the fd of connections opened or accepted by io_uring, until a snapshot"],
+};

@@ -1,0 +1,81 @@
+//! Hooks that every plan serves alike, and the ways that several share.
+
+use super::{Hook, Need, Probe, Target, Way};
+
+const ADDRESS_ONLY: &str = "sockets are named by address: one that existed before the trace \
+     is joined to its records by its addresses alone";
+
+/// One program, one place.
+pub(super) const fn probe(program: &'static str, target: Target) -> Probe {
+    Probe { program, target }
+}
+
+/// A way that knows cookies and sees all there is to its hook.
+pub(super) const fn way(probes: &'static [Probe]) -> Way {
+    Way {
+        probes,
+        has_cookie: true,
+        blind: None,
+    }
+}
+
+/// What everything hangs on, so each plan tries it first.
+pub(super) const STATE: Need = Need {
+    hook: Hook::State,
+    ways: &[
+        way(&[probe("state_btf", Target::Btf("inet_sock_set_state"))]),
+        Way {
+            probes: &[probe("state_raw", Target::Raw("inet_sock_set_state"))],
+            has_cookie: false,
+            blind: Some(ADDRESS_ONLY),
+        },
+    ],
+    without: None,
+};
+
+pub(super) const GONE: Need = Need {
+    hook: Hook::Gone,
+    ways: &[
+        way(&[probe("gone_btf", Target::Btf("tcp_destroy_sock"))]),
+        way(&[probe("gone_raw", Target::Raw("tcp_destroy_sock"))]),
+    ],
+    without: None,
+};
+
+pub(super) const RESET: Need = Need {
+    hook: Hook::Reset,
+    ways: &[way(&[
+        probe("reset_sent", Target::Raw("tcp_send_reset")),
+        probe("reset_received", Target::Raw("tcp_receive_reset")),
+    ])],
+    without: Some("who sent a RST: told by the errno that the socket died of"),
+};
+
+pub(super) const EXIT: Need = Need {
+    hook: Hook::Exit,
+    ways: &[way(&[probe("exit_raw", Target::Raw("sched_process_exit"))])],
+    without: Some("process exits: connections of ended processes are not grouped by name"),
+};
+
+/// The ends of system calls are attached before their beginnings, so that no
+/// entry is left behind.
+pub(super) const CONNECT_CALLS: Way = way(&[
+    probe(
+        "connect_exit",
+        Target::Event("syscalls", "sys_exit_connect"),
+    ),
+    probe(
+        "connect_enter",
+        Target::Event("syscalls", "sys_enter_connect"),
+    ),
+]);
+
+pub(super) const ACCEPT_CALLS: Way = way(&[
+    probe("accept_exit", Target::Event("syscalls", "sys_exit_accept4")),
+    probe("accept_exit", Target::Event("syscalls", "sys_exit_accept")),
+]);
+
+pub(super) const WITHOUT_CONNECT: &str =
+    "the fd, errno and latency of connect(2): fds come from snapshots only";
+pub(super) const WITHOUT_ACCEPT: &str =
+    "who accepts: owners of server-side connections come from snapshots only";
