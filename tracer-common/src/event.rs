@@ -34,6 +34,8 @@ pub mod kind {
     pub const TIME_WAIT: u32 = 7;
     /// [`super::ResetRecord`]
     pub const RESET: u32 = 8;
+    /// [`super::OpenRecord`]
+    pub const OPEN: u32 = 9;
 }
 
 /// Bits of [`StateRecord::flags`] and [`CloseRecord::flags`].
@@ -99,7 +101,7 @@ pub struct Addresses {
 
 /// The kernel's own figures for a socket, from `struct tcp_sock`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Figures {
     /// `bytes_sent` less `bytes_retrans`: payload bytes sent once.
     pub tx_bytes: u64,
@@ -111,7 +113,26 @@ pub struct Figures {
     pub srtt_us: u32,
 }
 
-/// A transition, from `inet_sock_set_state`.
+/// A program opens a connection or begins to listen, from `inet_sock_set_state`:
+/// CLOSE -> SYN_SENT or CLOSE -> LISTEN. The current task is the opener.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct OpenRecord {
+    /// The common start.
+    pub header: Header,
+    /// Both ends, as far as the kernel knows them yet.
+    pub addresses: Addresses,
+    /// The fd handed to the connect call in progress, else [`NO_FD`].
+    pub fd: i32,
+    /// Name of the opener.
+    pub comm: [u8; COMM_LEN],
+    /// State after, as in include/net/tcp_states.h.
+    pub new: u16,
+    /// Always 0.
+    pub _pad: [u16; 3],
+}
+
+/// Any other transition, from `inet_sock_set_state`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct StateRecord {
@@ -129,14 +150,11 @@ pub struct StateRecord {
     pub error: i32,
     /// `sk_shutdown`: 1 receive side closed, 2 send side, 3 both.
     pub shutdown: u32,
-    /// For CLOSE -> SYN_SENT, the fd handed to the connect call in progress,
-    /// else [`NO_FD`].
-    pub fd: i32,
-    /// Name of the current process: the opener's for CLOSE -> SYN_SENT and
-    /// CLOSE -> LISTEN, zero for other transitions.
-    pub comm: [u8; COMM_LEN],
     /// Always 0.
-    pub _pad: [u32; 2],
+    pub _pad: u32,
+    /// The last figures where `new` is CLOSE, else zero. `tcp_disconnect` clears
+    /// them right after.
+    pub figures: Figures,
 }
 
 /// The end of a connect call that made CLOSE -> SYN_SENT.
@@ -177,8 +195,6 @@ pub struct AcceptRecord {
 pub struct GoneRecord {
     /// The common start.
     pub header: Header,
-    /// The last figures.
-    pub figures: Figures,
 }
 
 /// The last thread of a process is exiting, from `sched_process_exit`.
@@ -233,10 +249,11 @@ const _: () = {
     assert!(size_of::<Header>() == 32);
     assert!(size_of::<Addresses>() == 44);
     assert!(size_of::<Figures>() == 24);
+    assert!(size_of::<OpenRecord>() == 104);
     assert!(size_of::<StateRecord>() == 120);
     assert!(size_of::<ConnectRecord>() == 48);
     assert!(size_of::<AcceptRecord>() == 104);
-    assert!(size_of::<GoneRecord>() == 56);
+    assert!(size_of::<GoneRecord>() == 32);
     assert!(size_of::<ExitRecord>() == 32);
     assert!(size_of::<CloseRecord>() == 40);
     assert!(size_of::<TimeWaitRecord>() == 48);

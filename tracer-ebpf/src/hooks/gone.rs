@@ -21,6 +21,5 @@ pub fn on_destroy(sk: &Sock) {
     }
     emit(&GoneRecord {
         header: task::header(kind::GONE, sock, task::now()),
-        figures: sk.figures(),
     });
 }

@@ -1,6 +1,6 @@
 //! Every transition of a TCP socket.
 
-use tracer_common::event::{COMM_LEN, NO_FD, StateRecord, flag, kind};
+use tracer_common::event::{Figures, NO_FD, OpenRecord, StateRecord, flag, kind};
 
 use crate::{
     emit::emit,
@@ -35,12 +35,21 @@ pub fn on_transition(sk: &Sock, old: i32, new: i32) {
 
     let ts_ns = task::now();
     // These two are made by the opener itself, inside its system call.
-    let opens = old == tcp::CLOSE && (new == tcp::SYN_SENT || new == tcp::LISTEN);
-    let fd = if opens && new == tcp::SYN_SENT {
-        connect::claim(sock)
-    } else {
-        NO_FD
-    };
+    if old == tcp::CLOSE && (new == tcp::SYN_SENT || new == tcp::LISTEN) {
+        emit(&OpenRecord {
+            header: task::header(kind::OPEN, sock, ts_ns),
+            addresses,
+            fd: if new == tcp::SYN_SENT {
+                connect::claim(sock)
+            } else {
+                NO_FD
+            },
+            comm: task::comm(),
+            new,
+            _pad: [0; 3],
+        });
+        return;
+    }
     emit(&StateRecord {
         header: task::header(kind::STATE, sock, ts_ns),
         addresses,
@@ -49,9 +58,12 @@ pub fn on_transition(sk: &Sock, old: i32, new: i32) {
         flags: flags(sk, new),
         error: sk.error(),
         shutdown: sk.shutdown(),
-        fd,
-        comm: if opens { task::comm() } else { [0; COMM_LEN] },
-        _pad: [0; 2],
+        _pad: 0,
+        figures: if new == tcp::CLOSE {
+            sk.figures()
+        } else {
+            Figures::default()
+        },
     });
 }
 

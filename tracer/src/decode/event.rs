@@ -71,6 +71,8 @@ pub struct Circumstance {
     pub subflow: bool,
     /// `sk_err`: 0 or a positive errno.
     pub error: i32,
+    /// The last figures, with a transition to CLOSE.
+    pub figures: Option<Figures>,
 }
 
 /// The kernel's own figures, from a record or a snapshot.
@@ -166,8 +168,6 @@ pub enum Event {
         at: BootTime,
         /// Which socket.
         sock: u64,
-        /// Its last figures.
-        figures: Figures,
     },
     /// A process has ended.
     Exit {

@@ -9,7 +9,7 @@ use std::{
 use thiserror::Error;
 use tracer_common::event::{
     AcceptRecord, Addresses, CloseRecord, ConnectRecord, ExitRecord, GoneRecord, Header, NO_FD,
-    ResetRecord, StateRecord, TimeWaitRecord, flag, kind, reset,
+    OpenRecord, ResetRecord, StateRecord, TimeWaitRecord, flag, kind, reset,
 };
 use zerocopy::FromBytes;
 
@@ -61,14 +61,27 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
     let at = BootTime(header.ts_ns);
     let sock = header.sock;
     Ok(match header.kind {
+        kind::OPEN => {
+            let record: OpenRecord = read(bytes)?;
+            Event::State {
+                at,
+                sock,
+                ends: ends(&record.addresses)?,
+                old: State::Close,
+                new: state(record.new)?,
+                how: Circumstance::default(),
+                task: owner(&header, Comm(record.comm), record.fd),
+            }
+        }
         kind::STATE => {
             let record: StateRecord = read(bytes)?;
+            let new = state(record.new)?;
             Event::State {
                 at,
                 sock,
                 ends: ends(&record.addresses)?,
                 old: state(record.old)?,
-                new: state(record.new)?,
+                new,
                 how: Circumstance {
                     in_shutdown: record.flags & flag::IN_SHUTDOWN != 0,
                     exiting: record.flags & flag::EXITING != 0,
@@ -76,8 +89,9 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
                     both_shut: record.shutdown & 3 == 3,
                     subflow: record.flags & flag::SUBFLOW != 0,
                     error: record.error,
+                    figures: (new == State::Close).then(|| figures(&record.figures)),
                 },
-                task: owner(&header, Comm(record.comm), record.fd),
+                task: owner(&header, Comm::default(), NO_FD),
             }
         }
         kind::CONNECT => {
@@ -100,18 +114,8 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
             }
         }
         kind::GONE => {
-            let record: GoneRecord = read(bytes)?;
-            let figures = record.figures;
-            Event::Gone {
-                at,
-                sock,
-                figures: Figures {
-                    tx_bytes: figures.tx_bytes,
-                    rx_bytes: figures.rx_bytes,
-                    retransmits: figures.retransmits,
-                    srtt_us: figures.srtt_us,
-                },
-            }
+            let _: GoneRecord = read(bytes)?;
+            Event::Gone { at, sock }
         }
         kind::EXIT => {
             let _: ExitRecord = read(bytes)?;
@@ -154,6 +158,15 @@ fn read<T: FromBytes>(bytes: &[u8]) -> Result<T, DecodeError> {
     match T::read_from_prefix(bytes) {
         Ok((record, _)) => Ok(record),
         Err(_) => Err(DecodeError::Short { len: bytes.len() }),
+    }
+}
+
+fn figures(figures: &tracer_common::event::Figures) -> Figures {
+    Figures {
+        tx_bytes: figures.tx_bytes,
+        rx_bytes: figures.rx_bytes,
+        retransmits: figures.retransmits,
+        srtt_us: figures.srtt_us,
     }
 }
 

@@ -1,5 +1,7 @@
 use proptest::prelude::*;
-use tracer_common::event::{Addresses, COMM_LEN, ExitRecord, Header, StateRecord, kind};
+use tracer_common::event::{
+    Addresses, COMM_LEN, ExitRecord, Figures, Header, OpenRecord, StateRecord, kind,
+};
 use zerocopy::IntoBytes;
 
 use super::{DecodeError, Event, decode};
@@ -16,33 +18,60 @@ fn header(kind: u32) -> Header {
     }
 }
 
-fn syn_sent(family: u16) -> StateRecord {
+fn addresses(family: u16) -> Addresses {
     let mut remote = [0; 16];
     remote[10..].copy_from_slice(&[0xff, 0xff, 127, 0, 0, 1]);
-    StateRecord {
-        header: header(kind::STATE),
-        addresses: Addresses {
-            local: [0; 16],
-            remote,
-            local_port: 0,
-            remote_port: 80,
-            family,
-            _pad: 0,
-            netns: 4,
-        },
-        old: 7,
-        new: 2,
-        flags: 0,
-        error: 0,
-        shutdown: 0,
+    Addresses {
+        local: [0; 16],
+        remote,
+        local_port: 0,
+        remote_port: 80,
+        family,
+        _pad: 0,
+        netns: 4,
+    }
+}
+
+fn syn_sent(family: u16) -> OpenRecord {
+    OpenRecord {
+        header: header(kind::OPEN),
+        addresses: addresses(family),
         fd: 3,
         comm: [b'x'; COMM_LEN],
-        _pad: [0; 2],
+        new: 2,
+        _pad: [0; 3],
     }
 }
 
 #[test]
-fn a_transition_is_read_whole() {
+fn only_an_end_has_figures() {
+    let mut record = StateRecord {
+        header: header(kind::STATE),
+        addresses: addresses(2),
+        old: 9,
+        new: 7,
+        flags: 0,
+        error: 0,
+        shutdown: 3,
+        _pad: 0,
+        figures: Figures {
+            tx_bytes: 1,
+            rx_bytes: 2,
+            retransmits: 3,
+            srtt_us: 4,
+        },
+    };
+    let figures = |record: &StateRecord| match decode(record.as_bytes()) {
+        Ok(Event::State { how, .. }) => how.figures,
+        other => panic!("not a transition: {other:?}"),
+    };
+    assert_eq!(figures(&record).map(|figures| figures.rx_bytes), Some(2));
+    record.new = 8;
+    assert_eq!(figures(&record), None);
+}
+
+#[test]
+fn an_opening_is_read_whole() {
     let event = decode(syn_sent(2).as_bytes()).expect("a valid record");
     let Event::State {
         ends,
@@ -100,7 +129,7 @@ proptest! {
     }
 
     #[test]
-    fn no_known_kind_makes_it_panic(kind in 1u32..6, rest in proptest::collection::vec(any::<u8>(), 0..160)) {
+    fn no_known_kind_makes_it_panic(kind in 1u32..10, rest in proptest::collection::vec(any::<u8>(), 0..160)) {
         let mut bytes = header(kind).as_bytes().to_vec();
         bytes.extend(rest);
         let _ = decode(&bytes);

@@ -84,7 +84,6 @@ fn gone(table: &mut Table, at: u64, sock: u64) {
     let event = Event::Gone {
         at: BootTime(at),
         sock,
-        figures: Figures::default(),
     };
     table.apply(&event, |_, _, _| {});
 }

@@ -158,6 +158,12 @@ impl Connection {
         self.linger = Some(Linger { state, until });
     }
 
+    /// No mini-socket took its place after all.
+    pub(super) fn forget_linger(&mut self) {
+        self.linger = None;
+        self.history.retain(|(state, _)| *state != State::TimeWait);
+    }
+
     /// A RST went out or came in; the first one counts.
     pub(super) fn note_reset(&mut self, by_us: bool) {
         let by = if by_us { ResetBy::Local } else { ResetBy::Peer };

@@ -76,6 +76,9 @@ struct Entry {
     ended: bool,
     /// A failure to connect has been told.
     failure_told: bool,
+    /// That a mini-socket stays is concluded and not told yet: a RST of ours, which
+    /// follows its transition, would prove it wrong.
+    lingers_perhaps: bool,
 }
 
 /// All connections that are or have been.
@@ -230,14 +233,15 @@ impl Table {
             Event::Reset { sock, by_us, .. } => {
                 if let Some(entry) = self.entries.get_mut(&sock) {
                     entry.connection.note_reset(by_us);
+                    if entry.lingers_perhaps && by_us {
+                        entry.lingers_perhaps = false;
+                        entry.connection.forget_linger();
+                    }
                 }
             }
-            Event::Gone { at, sock, figures } => {
+            Event::Gone { at, sock } => {
                 if let Some(freed) = &mut self.freed {
                     freed.insert(sock);
-                }
-                if let Some(entry) = self.entries.get_mut(&sock) {
-                    entry.connection.set_figures(figures);
                 }
                 self.gone(at, sock, &mut tell);
             }
@@ -311,8 +315,12 @@ impl Table {
             && let Some(state) = ending::lingers(old, new, how)
         {
             connection.note_linger(at, state, ending::TIME_WAIT);
+            entry.lingers_perhaps = true;
         }
         connection.enter(at, ends, new);
+        if let Some(figures) = how.figures {
+            connection.set_figures(figures);
+        }
         connection.note_end(at, (old, new), how, self.hears);
         let lets_go = !was_let_go && connection.app_closed_at.is_some();
         if lets_go {
@@ -325,7 +333,9 @@ impl Table {
                 entry.failure_told = true;
                 Change::ConnectFailed
             }
-            State::Close if connection.linger.is_some() => Change::TimeWait,
+            State::Close if connection.linger.is_some() && !entry.lingers_perhaps => {
+                Change::TimeWait
+            }
             _ => Change::State,
         };
         tell(change, at, connection);
@@ -408,6 +418,9 @@ impl Table {
         };
         end(&mut entry, &mut self.counters, &mut self.sites);
         let connection = &mut entry.connection;
+        if entry.lingers_perhaps {
+            tell(Change::TimeWait, at, connection);
+        }
         let was_held = connection.app_closed_at.is_none() && connection.owner.is_some();
         connection.free(at);
         if was_held {
@@ -437,6 +450,7 @@ impl Table {
             origin,
             ended: false,
             failure_told: false,
+            lingers_perhaps: false,
         };
         if !counts {
             let end = (entry.connection.netns, entry.connection.local.port());

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{CLOSES, NOTHING, Script, ends, task};
 use crate::{
     clock::BootTime,
-    decode::{Circumstance, Event, Figures},
+    decode::{Circumstance, Event},
     table::Table,
     tcp::{Role, State},
 };
@@ -98,6 +98,7 @@ fn any_event() -> impl Strategy<Value = Event> {
                 both_shut,
                 error,
                 subflow: false,
+                figures: None,
             },
         );
     let at = BootTime(1);
@@ -112,7 +113,7 @@ fn any_event() -> impl Strategy<Value = Event> {
             at, sock, ends: both, owner: task(pid, Some(1)), state: State::Established
         }),
         2 => (0..6u64).prop_map(move |sock| Event::Gone {
-            at, sock, figures: Figures::default()
+            at, sock
         }),
         1 => (0..6u64, 0..200i32).prop_map(move |(sock, errno)| Event::Connect {
             at, sock, errno, latency_ns: 1

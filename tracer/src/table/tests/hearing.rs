@@ -186,3 +186,27 @@ fn what_lingers_says_until_when() {
         .step(7, State::FinWait2, State::Close, CLOSES);
     assert_eq!(script.last().linger, None);
 }
+
+#[test]
+fn what_was_concluded_to_linger_does_not_after_our_reset() {
+    let unread = Circumstance {
+        peer_done: true,
+        ..CLOSES
+    };
+    let mut script = Script::new();
+    script
+        .connected(7)
+        .step(7, State::Established, State::FinWait1, NOTHING)
+        .step(7, State::FinWait1, State::FinWait2, NOTHING)
+        .step(7, State::FinWait2, State::Close, unread)
+        .reset(7, true)
+        .gone(7);
+    assert_eq!(script.last().linger, None);
+    assert!(!script.history().contains(&State::TimeWait));
+    assert!(
+        script
+            .told
+            .iter()
+            .all(|&(change, _)| change != Change::TimeWait)
+    );
+}

@@ -43,6 +43,7 @@ const CLOSES: Circumstance = Circumstance {
     both_shut: true,
     subflow: false,
     error: 0,
+    figures: None,
 };
 const NOTHING: Circumstance = Circumstance {
     both_shut: false,
@@ -102,16 +103,7 @@ impl Script {
     }
 
     fn gone(&mut self, sock: u64) -> &mut Self {
-        self.apply(|at| Event::Gone {
-            at,
-            sock,
-            figures: Figures {
-                tx_bytes: 10,
-                rx_bytes: 20,
-                retransmits: 0,
-                srtt_us: 30,
-            },
-        })
+        self.apply(|at| Event::Gone { at, sock })
     }
 
     fn last(&self) -> &super::connection::Connection {
@@ -140,6 +132,12 @@ fn a_client_that_closes_first_leaves_time_wait() {
             State::Close,
             Circumstance {
                 peer_done: true,
+                figures: Some(Figures {
+                    tx_bytes: 10,
+                    rx_bytes: 20,
+                    retransmits: 0,
+                    srtt_us: 30,
+                }),
                 ..CLOSES
             },
         )
@@ -171,6 +169,7 @@ fn a_client_that_closes_first_leaves_time_wait() {
             Change::Opened,
             Change::Established,
             Change::AppClosed,
+            Change::State,
             Change::State,
             Change::State,
             Change::TimeWait,
