@@ -70,7 +70,7 @@ pub fn wants_transition(sock: u64, addresses: &Addresses, old: u16, new: u16) ->
         (tcp::CLOSE, tcp::LISTEN) => {
             let _ = PORTS.insert(port_key(addresses), 1u8, 0);
         }
-        (tcp::LISTEN, tcp::SYN_RECV) => {
+        (tcp::LISTEN, tcp::SYN_RECV) | (tcp::SYN_RECV, _) if !is_followed(sock) => {
             // SAFETY: only presence is looked at, never the value.
             if unsafe { PORTS.get(port_key(addresses)) }.is_none() {
                 return false;

@@ -35,8 +35,8 @@ pub static PORTS: HashMap<[u8; size_of::<ListenPort>()], u8> =
     HashMap::with_max_entries(FOLLOWED_PORTS, 0);
 
 /// Connections to an MPTCP listener: one whose peer speaks plain TCP looks like a
-/// kernel socket from its handshake until it is accepted. Least recently used
-/// first out: what is accepted needs no entry any more.
+/// kernel socket from its handshake until it is accepted. Key: its address, as it
+/// has no cookie at first. Least recently used first out, should some be left over.
 #[map]
 pub static MPTCP: LruHashMap<u64, u8> = LruHashMap::with_max_entries(MPTCP_CHILDREN, 0);
 

@@ -103,14 +103,20 @@ impl Sock {
         if self.field::<u16>(offset!(protocol)) != IPPROTO_TCP {
             return false;
         }
-        if !self.bit(offset!(kern_sock), offset!(kern_sock_bit)) {
+        if !self.is_kernels() {
             return true;
         }
         if self.is_mptcp() {
             return !self.joins_mptcp();
         }
         // SAFETY: only presence is looked at, never the value.
-        unsafe { MPTCP.get(self.known_name()) }.is_some()
+        unsafe { MPTCP.get(self.at as u64) }.is_some()
+    }
+
+    /// `sk_kern_sock`
+    #[inline(always)]
+    pub fn is_kernels(&self) -> bool {
+        self.bit(offset!(kern_sock), offset!(kern_sock_bit))
     }
 
     /// `tcp_sock.is_mptcp`: a subflow of an MPTCP connection, or its listener's
@@ -133,10 +139,17 @@ impl Sock {
 
     /// Remembers a child of an MPTCP listener: see [`MPTCP`].
     #[inline(always)]
-    pub fn remember_mptcp(&self, name: u64) {
+    pub fn remember_mptcp(&self) {
         if self.is_mptcp() {
-            let _ = MPTCP.insert(name, 1u8, 0);
+            let _ = MPTCP.insert(self.at as u64, 1u8, 0);
         }
+    }
+
+    /// Forgets it: from its accept on it looks like any other socket, and its
+    /// address will be used again.
+    #[inline(always)]
+    pub fn forget_mptcp(&self) {
+        let _ = MPTCP.remove(self.at as u64);
     }
 
     /// A bit of a bitfield; false where this kernel has no such field.

@@ -53,6 +53,7 @@ fn report(sk: &Sock, fd: i32) {
     if !sk.is_users_tcp() {
         return;
     }
+    sk.forget_mptcp();
     let Some(addresses) = sk.addresses() else {
         return;
     };

@@ -13,6 +13,9 @@ pub fn on_destroy(sk: &Sock) {
     if sock == 0 || !sk.is_users_tcp() {
         return;
     }
+    if sk.is_kernels() {
+        sk.forget_mptcp();
+    }
     let Some(addresses) = sk.addresses() else {
         return;
     };

@@ -25,10 +25,15 @@ pub fn on_transition(sk: &Sock, old: i32, new: i32) {
     if !filter::wants(&addresses) {
         return;
     }
-    let sock = sk.name();
-    if new == tcp::SYN_RECV {
-        sk.remember_mptcp(sock);
+    if old == tcp::LISTEN && new == tcp::SYN_RECV {
+        sk.remember_mptcp();
+        // Before 6.14 (inet_csk_clone_lock) this comes before the clone has ports
+        // and a cookie of its own; its next transition tells it then.
+        if addresses.remote_port == 0 {
+            return;
+        }
     }
+    let sock = sk.name();
     if !filter::wants_transition(sock, &addresses, old, new) {
         return;
     }

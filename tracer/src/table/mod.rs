@@ -196,7 +196,14 @@ impl Table {
                 (State::Listen, State::SynRecv) => {
                     self.born(at, sock, ends, Role::Server, new, None, &mut tell);
                 }
-                _ => self.moved(at, sock, ends, (old, new), how, &mut tell),
+                _ => {
+                    // Kernels before 6.14 do not name a child at its birth; this
+                    // follows at once.
+                    if old == State::SynRecv && !self.entries.contains_key(&sock) {
+                        self.born(at, sock, ends, Role::Server, old, None, &mut tell);
+                    }
+                    self.moved(at, sock, ends, (old, new), how, &mut tell);
+                }
             },
             Event::Connect {
                 at,

@@ -416,6 +416,17 @@ fn an_accepted_connection_gets_its_owner() {
     assert_eq!(script.last().owner.map(|owner| owner.pid), Some(33));
 }
 
+// Kernels before 6.14 announce a child before it has a name.
+#[test]
+fn a_child_is_born_with_its_second_transition_at_the_latest() {
+    let mut script = Script::new();
+    script.step(7, State::SynRecv, State::Established, NOTHING);
+    assert_eq!(script.last().role, Role::Server);
+    assert_eq!(script.last().known, Known::Observed);
+    assert_eq!(script.history(), [State::SynRecv, State::Established]);
+    assert_eq!(script.table.live(), 1);
+}
+
 #[test]
 fn a_lost_transition_marks_the_connection() {
     let mut script = Script::new();
