@@ -164,10 +164,14 @@ impl Connection {
         self.history.retain(|(state, _)| *state != State::TimeWait);
     }
 
-    /// A RST went out or came in; the first one counts.
+    /// A RST went out or came in. No RST is answered by another; but `tcp_reset` also
+    /// runs where data comes in after a close, before our own RST goes out.
     pub(super) fn note_reset(&mut self, by_us: bool) {
-        let by = if by_us { ResetBy::Local } else { ResetBy::Peer };
-        self.reset_by.get_or_insert(by);
+        match self.reset_by {
+            Some(ResetBy::Admin) => {}
+            _ if by_us => self.reset_by = Some(ResetBy::Local),
+            _ => drop(self.reset_by.get_or_insert(ResetBy::Peer)),
+        }
     }
 
     /// The kernel has freed the socket: whoever held it has let go by now.
