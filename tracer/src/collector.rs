@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use rustc_hash::FxHashSet;
 use tokio::{
     task::{JoinHandle, spawn_blocking},
-    time::{Instant, Interval, MissedTickBehavior, interval},
+    time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
 };
 use tracer_common::config::{Filter, ListenPort};
 
@@ -26,12 +26,34 @@ use crate::{
 /// How often the kernel's loss counters are read.
 const LOSS_CHECK: Duration = Duration::from_secs(1);
 
-/// Between snapshots that mend losses: at least this long, and this many times
-/// as long as the last one took, so that a host that loses records steadily is
-/// not kept busy by the mending as well.
-const MEND_REST: Duration = Duration::from_secs(2);
-/// See [`MEND_REST`].
-const MEND_REST_TIMES: u32 = 10;
+/// How long to rest between two snapshots.
+struct Rest {
+    /// At least this long,
+    least: Duration,
+    /// and this many times as long as the last one took.
+    times: u32,
+}
+
+impl Rest {
+    fn after(&self, took: Duration) -> Duration {
+        self.least.max(took * self.times)
+    }
+}
+
+/// While nothing is lost: often enough for idle times, queues and holders that
+/// are seconds old, and never more than a twentieth of the time, so that a host
+/// with a million sockets is not kept busy.
+const STEADY: Rest = Rest {
+    least: Duration::from_secs(5),
+    times: 20,
+};
+
+/// After a loss: soon, but a host that loses records steadily is not to be kept
+/// busy by the mending as well.
+const MEND: Rest = Rest {
+    least: Duration::from_secs(2),
+    times: 10,
+};
 
 /// Who wants to hear of what happens.
 pub trait Observer {
@@ -82,6 +104,8 @@ pub struct Collector {
     unreadable: usize,
     /// Losses up to here are mended by a snapshot that began later.
     mended: u64,
+    /// When the last snapshot was in, and how long it took.
+    rested: (Instant, Duration),
 }
 
 /// Everything that needs privileges, done; nothing running yet.
@@ -126,6 +150,7 @@ impl Collector {
             counts: Counts::default(),
             unreadable: 0,
             mended: 0,
+            rested: (Instant::now(), Duration::ZERO),
         })
     }
 
@@ -190,8 +215,8 @@ impl Collector {
         }
     }
 
-    /// Follows events until `end` is done, with a snapshot first and one after
-    /// each loss. `checkpoint` is the distance of points on the sites' curves.
+    /// Follows events until `end` is done, with a snapshot first, steadily, and
+    /// soon after a loss. `checkpoint` is the distance of points on the sites' curves.
     ///
     /// # Errors
     /// Where the kernel's answers cannot be read, or the observer fails.
@@ -207,21 +232,19 @@ impl Collector {
 
         let mut checkpoints = steady(checkpoint);
         let mut checks = steady(LOSS_CHECK);
-        let mut rested = Instant::now();
         tokio::pin!(end);
         loop {
+            let due = self.due();
             tokio::select! {
                 () = &mut end => return Ok(()),
                 _ = checkpoints.tick() => self.table.checkpoint(clocks::boot_time()),
                 _ = checks.tick() => {
                     self.count()?;
-                    if self.counts.lost() > self.mended && Instant::now() >= rested {
-                        let began = Instant::now();
-                        self.snapshot(observer).await?;
-                        rested = Instant::now() + MEND_REST.max(began.elapsed() * MEND_REST_TIMES);
-                    }
                     self.tracer.pass_on_warnings();
                     observer.tick(clocks::boot_time(), &self.table, self.loss())?;
+                }
+                () = sleep_until(due) => {
+                    self.snapshot(observer).await?;
                 }
                 ready = self.source.wait() => {
                     ready.context("cannot poll the ring buffer")?;
@@ -231,11 +254,20 @@ impl Collector {
         }
     }
 
+    /// When the next snapshot is due.
+    fn due(&self) -> Instant {
+        let has_lost = self.counts.lost() > self.mended;
+        let rest = if has_lost { MEND } else { STEADY };
+        let (since, took) = self.rested;
+        since + rest.after(took)
+    }
+
     /// Takes a snapshot while events go on being read, and works it in.
     ///
     /// # Errors
     /// As [`Collector::watch`].
     pub async fn snapshot(&mut self, observer: &mut impl Observer) -> Result<Snapshot> {
+        let began = Instant::now();
         self.count()?;
         let mended = std::mem::replace(&mut self.mended, self.counts.lost());
         self.table.begin_snapshot();
@@ -265,7 +297,20 @@ impl Collector {
             prefers: &prefers,
             has_lost: self.counts.lost() > mended,
         };
-        reconcile(&mut self.table, &snapshot, terms);
+        let mut outcome = Ok(());
+        reconcile(
+            &mut self.table,
+            &snapshot,
+            terms,
+            |change, at, connection| {
+                if outcome.is_ok() {
+                    outcome = observer.change(change, at, connection);
+                }
+            },
+        );
+        outcome?;
+        observer.settle()?;
+        self.rested = (Instant::now(), began.elapsed());
         Ok(snapshot)
     }
 

@@ -11,7 +11,7 @@ use crate::{
     clock::BootTime,
     decode::{Comm, Ends, Figures, Owner},
     table::{
-        Table,
+        Change, Table,
         connection::{ConnId, Connection, Sample},
     },
     tcp::{Known, Role, State},
@@ -109,10 +109,15 @@ pub struct Terms<'a> {
     pub has_lost: bool,
 }
 
-/// Works a snapshot into the table.
+/// Works a snapshot into the table; `tell` hears of what that mended.
 ///
 /// [`Table::begin_snapshot`] must have been called before it was gathered.
-pub fn reconcile(table: &mut Table, snapshot: &Snapshot, terms: Terms<'_>) {
+pub fn reconcile(
+    table: &mut Table,
+    snapshot: &Snapshot,
+    terms: Terms<'_>,
+    mut tell: impl FnMut(Change, BootTime, &Connection),
+) {
     let listening = snapshot.listening();
     let mut present = FxHashSet::default();
     for socket in snapshot.sockets.iter().filter(|socket| !socket.is_mini) {
@@ -125,13 +130,16 @@ pub fn reconcile(table: &mut Table, snapshot: &Snapshot, terms: Terms<'_>) {
             continue;
         }
         let holders = snapshot.holders_of(socket);
+        let mut mended = None;
         match table.get(name) {
             None if !(terms.wants)(socket) => continue,
             None => {
                 let role = Snapshot::role_of(socket, &listening);
                 let owner =
                     choose(holders, terms.prefers).map(|holder| owner_of(holder, socket.uid));
-                table.adopt(name, socket.ends, role, socket.state, owner);
+                let (ends, state) = (socket.ends, socket.state);
+                let known = table.adopt(name, ends, role, state, owner, terms.has_lost);
+                mended = (known == Known::Repaired).then_some(Change::Opened);
             }
             Some(known) => {
                 let stale = known.state != socket.state
@@ -139,6 +147,7 @@ pub fn reconcile(table: &mut Table, snapshot: &Snapshot, terms: Terms<'_>) {
                 let owner = better_owner(known.owner, holders, terms.prefers, socket.uid);
                 if stale {
                     table.correct(name, socket.state, snapshot.ended);
+                    mended = Some(Change::State);
                 }
                 if let Some(owner) = owner {
                     table.hand_over(name, owner);
@@ -147,6 +156,9 @@ pub fn reconcile(table: &mut Table, snapshot: &Snapshot, terms: Terms<'_>) {
         }
         table.measure(name, socket.sample, socket.figures);
         present.insert(name);
+        if let Some(change) = mended {
+            table.tell(name, change, snapshot.ended, &mut tell);
+        }
     }
 
     let unlisted = if terms.has_lost {
@@ -154,17 +166,29 @@ pub fn reconcile(table: &mut Table, snapshot: &Snapshot, terms: Terms<'_>) {
     } else {
         FxHashSet::default()
     };
-    let vanished: Vec<u64> = table
+    let missing = table
         .connections()
         .filter(|connection| !present.contains(&connection.id.sock))
         .filter(|connection| terms.has_lost || connection.state != State::Close)
-        .filter(|connection| has_vanished(connection, snapshot, &unlisted))
+        .filter(|connection| has_vanished(connection, snapshot, &unlisted));
+    // A dump may pass over a socket, where another of its hash bucket goes between
+    // two messages; and the states before ESTABLISHED are announced before the
+    // socket can be listed. Only what is missing twice is then gone.
+    let (vanished, missing): (Vec<&Connection>, Vec<&Connection>) =
+        missing.partition(|connection| {
+            let opens = matches!(connection.state, State::SynSent | State::SynRecv);
+            (terms.has_lost && !opens) || table.was_missing(connection.id.sock)
+        });
+    let mut vanished: Vec<_> = vanished.iter().map(|connection| connection.id).collect();
+    vanished.sort_unstable();
+    let missing = missing
+        .iter()
         .map(|connection| connection.id.sock)
         .collect();
-    for sock in vanished {
-        table.vanish(sock, snapshot.ended);
+    for ConnId { sock, .. } in vanished {
+        table.vanish(sock, snapshot.ended, &mut tell);
     }
-    table.end_snapshot();
+    table.end_snapshot(missing);
 }
 
 /// A socket of a snapshot as a connection of its own, for what is listed without

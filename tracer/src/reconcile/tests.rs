@@ -6,7 +6,7 @@ use super::{Holder, Snapshot, Socket, Terms};
 use crate::{
     clock::BootTime,
     decode::{Circumstance, Comm, Ends, Event, Figures, Owner},
-    table::{Table, connection::Sample},
+    table::{Change, Table, connection::Sample},
     tcp::{Known, Role, State},
 };
 
@@ -100,7 +100,7 @@ fn work_in(table: &mut Table, snapshot: &Snapshot, wanted: bool, has_lost: bool)
         prefers: &|_| true,
         has_lost,
     };
-    super::reconcile(table, snapshot, terms);
+    super::reconcile(table, snapshot, terms, |_, _, _| {});
 }
 
 /// A table past its first, empty snapshot.
@@ -423,10 +423,91 @@ fn of_several_holders_the_one_asked_for_owns() {
         prefers: &|holder| holder.pid == 50,
         has_lost: false,
     };
-    super::reconcile(&mut table, &shared, terms);
+    super::reconcile(&mut table, &shared, terms, |_, _, _| {});
     let owner = table
         .get(1)
         .and_then(|connection| connection.owner)
         .expect("owned");
     assert_eq!((owner.pid, owner.fd), (50, Some(8)));
+}
+
+/// What a snapshot tells, by socket.
+fn told(table: &mut Table, snapshot: &Snapshot, has_lost: bool) -> Vec<(u64, Change, Known)> {
+    let mut told = Vec::new();
+    let terms = Terms {
+        wants: &|_| true,
+        prefers: &|_| true,
+        has_lost,
+    };
+    table.begin_snapshot();
+    super::reconcile(table, snapshot, terms, |change, at, connection| {
+        assert_eq!(at, snapshot.ended);
+        told.push((connection.id.sock, change, connection.known));
+    });
+    told
+}
+
+#[test]
+fn what_a_snapshot_mends_is_told_once() {
+    let mut table = warm();
+    for sock in [1, 2] {
+        open(&mut table, SECOND, sock, 5);
+    }
+    let sockets = vec![
+        socket(2, ends(4000, 80), State::CloseWait, 12),
+        socket(3, ends(4002, 80), State::Established, 13),
+    ];
+    let after_loss = snapshot(2 * SECOND, sockets, &[(12, 50, 5)]);
+    let repaired = Known::Repaired;
+    assert_eq!(
+        told(&mut table, &after_loss, true),
+        [
+            (2, Change::State, repaired),
+            (3, Change::Opened, repaired),
+            (1, Change::AppClosed, repaired),
+            (1, Change::Gone, repaired),
+        ]
+    );
+    assert_eq!(told(&mut table, &after_loss, true), []);
+    let mut late = Vec::new();
+    let event = Event::Gone {
+        at: BootTime(4 * SECOND),
+        sock: 1,
+        figures: Figures::default(),
+    };
+    table.apply(&event, |change, _, _| late.push(change));
+    assert_eq!(late, [], "its end has been told");
+}
+
+#[test]
+fn what_was_there_before_is_not_told() {
+    let mut table = Table::new(false, false);
+    let sockets = vec![socket(1, ends(4000, 80), State::Established, 11)];
+    assert_eq!(told(&mut table, &snapshot(0, sockets, &[]), false), []);
+}
+
+#[test]
+fn without_a_loss_one_snapshot_that_lacks_a_connection_does_not_end_it() {
+    let mut table = warm();
+    open(&mut table, SECOND, 1, 5);
+    let sockets = vec![socket(1, ends(4000, 80), State::Established, 11)];
+    let lacking = |at| snapshot(at * SECOND, vec![], &[]);
+    assert_eq!(told(&mut table, &lacking(2), false), []);
+    let found = snapshot(4 * SECOND, sockets, &[(11, 50, 5)]);
+    assert_eq!(told(&mut table, &found, false), []);
+    assert_eq!(told(&mut table, &lacking(6), false), []);
+    assert_eq!(told(&mut table, &lacking(8), false).len(), 2);
+    assert_eq!(table.live(), 0);
+}
+
+#[test]
+fn after_a_loss_what_turns_up_under_a_filter_was_lost() {
+    for (has_lost, known) in [(false, Known::Inherited), (true, Known::Repaired)] {
+        let mut table = Table::new(false, true);
+        told(&mut table, &snapshot(0, vec![], &[]), false);
+        let sockets = vec![socket(1, ends(4000, 80), State::Established, 11)];
+        let told = told(&mut table, &snapshot(SECOND, sockets, &[]), has_lost);
+        assert_eq!(told.len(), usize::from(has_lost));
+        assert_eq!(table.get(1).map(|connection| connection.known), Some(known));
+    }
 }

@@ -9,7 +9,7 @@ use crate::{
     clock::BootTime,
     decode::{Circumstance, Ends},
     table::connection::Connection,
-    tcp::{ClosedBy, State},
+    tcp::{ClosedBy, Known, State},
 };
 
 /// ETIMEDOUT, EHOSTUNREACH, ENETUNREACH: the peer was given up on.
@@ -107,6 +107,9 @@ impl Connection {
         }
         self.closed_at.get_or_insert(at);
         self.app_closed_at.get_or_insert(at);
-        self.closed_by.get_or_insert(ClosedBy::Local);
+        // Where records were lost, the one that told may be among them.
+        if self.known != Known::Repaired {
+            self.closed_by.get_or_insert(ClosedBy::Local);
+        }
     }
 }

@@ -101,6 +101,8 @@ pub struct Table {
     /// While a snapshot is being taken: sockets freed meanwhile, which must not
     /// be taken for missed ones.
     freed: Option<FxHashSet<u64>>,
+    /// Connections that the last snapshot should have shown and did not.
+    missing: FxHashSet<u64>,
 }
 
 impl Table {
@@ -118,6 +120,7 @@ impl Table {
             is_partial,
             warming_up: true,
             freed: None,
+            missing: FxHashSet::default(),
         }
     }
 
@@ -204,7 +207,7 @@ impl Table {
                 state,
             } => {
                 if !self.entries.contains_key(&sock) {
-                    self.adopt(sock, ends, Role::Server, state, None);
+                    self.adopt(sock, ends, Role::Server, state, None, false);
                 }
                 self.hand_over(sock, owner);
                 if let Some(entry) = self.entries.get(&sock) {
@@ -275,7 +278,7 @@ impl Table {
             self.entries.contains_key(&sock) || (self.by_address && self.rename(sock, ends));
         if !is_known {
             let role = self.guess_role(ends, old);
-            self.adopt(sock, ends, role, old, None);
+            self.adopt(sock, ends, role, old, None, false);
         }
         let Some(entry) = self.entries.get_mut(&sock) else {
             return;

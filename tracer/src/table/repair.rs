@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashSet;
 
-use super::{Entry, Origin, Table, end};
+use super::{Change, Entry, Origin, Table};
 use crate::{
     clock::BootTime,
     decode::{Ends, Figures, Owner},
@@ -17,10 +17,18 @@ impl Table {
         self.freed = Some(FxHashSet::default());
     }
 
-    /// The snapshot is worked in.
-    pub fn end_snapshot(&mut self) {
+    /// The snapshot is worked in; `missing` are the connections that it should
+    /// have shown and did not, and that stay all the same.
+    pub fn end_snapshot(&mut self, missing: FxHashSet<u64>) {
         self.freed = None;
         self.warming_up = false;
+        self.missing = missing;
+    }
+
+    /// Whether the snapshot before this one already lacked a connection.
+    #[must_use]
+    pub fn was_missing(&self, sock: u64) -> bool {
+        self.missing.contains(&sock)
     }
 
     /// Whether a socket was freed since the snapshot began.
@@ -52,23 +60,45 @@ impl Table {
     }
 
     /// Adds a socket that nothing announced: there before the trace, kept back by
-    /// a filter until now, or its opening was lost.
-    pub fn adopt(&mut self, sock: u64, ends: Ends, role: Role, state: State, owner: Option<Owner>) {
+    /// a filter until now, or its opening was lost. `has_lost`: records were lost
+    /// lately, so that a filter is not what kept it back.
+    pub fn adopt(
+        &mut self,
+        sock: u64,
+        ends: Ends,
+        role: Role,
+        state: State,
+        owner: Option<Owner>,
+        has_lost: bool,
+    ) -> Known {
         let id = ConnId {
             sock,
             generation: 0,
         };
         let mut connection = Connection::new(id, ends, role, state);
         connection.owner = owner;
-        let origin = if self.warming_up || self.is_partial {
-            connection.known = Known::Inherited;
-            Origin::Inherited
+        let (known, origin) = if self.warming_up || (self.is_partial && !has_lost) {
+            (Known::Inherited, Origin::Inherited)
         } else {
-            connection.known = Known::Repaired;
             self.counters.repaired += 1;
-            Origin::Opened
+            (Known::Repaired, Origin::Opened)
         };
+        connection.known = known;
         self.insert(connection, origin);
+        known
+    }
+
+    /// Tells of a connection that a snapshot brought in or changed.
+    pub(crate) fn tell(
+        &self,
+        sock: u64,
+        change: Change,
+        at: BootTime,
+        tell: &mut impl FnMut(Change, BootTime, &Connection),
+    ) {
+        if let Some(connection) = self.get(sock) {
+            tell(change, at, connection);
+        }
     }
 
     /// Corrects a state whose transition was missed.
@@ -96,12 +126,16 @@ impl Table {
     }
 
     /// Ends a connection whose end was missed.
-    pub fn vanish(&mut self, sock: u64, at: BootTime) {
-        if let Some(mut entry) = self.take(sock) {
+    pub fn vanish(
+        &mut self,
+        sock: u64,
+        at: BootTime,
+        tell: &mut impl FnMut(Change, BootTime, &Connection),
+    ) {
+        if let Some(entry) = self.entries.get_mut(&sock) {
             entry.connection.known = Known::Repaired;
-            entry.connection.free(at);
             self.counters.repaired += 1;
-            end(&mut entry, &mut self.counters, &mut self.sites);
+            self.gone(at, sock, tell);
         }
     }
 

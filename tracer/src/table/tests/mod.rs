@@ -59,7 +59,7 @@ impl Script {
     fn new() -> Self {
         let mut table = Table::new(false, false);
         table.begin_snapshot();
-        table.end_snapshot();
+        table.end_snapshot(Default::default());
         Self {
             table,
             now: 0,
