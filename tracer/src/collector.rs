@@ -1,6 +1,9 @@
 //! Joins the stations: ring -> decode -> table, and snapshots beside it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use rustc_hash::FxHashSet;
@@ -17,9 +20,9 @@ use crate::{
     model::report::Loss,
     reconcile::{Holder, Snapshot, Socket, Terms, reconcile},
     selection::Selection,
-    snapshot::{self, Namespaces, clocks},
+    snapshot::{self, Gatherer, clocks},
     source::ring::RingSource,
-    table::{Change, Table, connection::Connection},
+    table::{Change, MAX_CONNECTIONS, Table, connection::Connection},
     tcp::State,
 };
 
@@ -30,13 +33,14 @@ const LOSS_CHECK: Duration = Duration::from_secs(1);
 struct Rest {
     /// At least this long,
     least: Duration,
-    /// and this many times as long as the last one took.
+    /// and this many times as long as the last one took: in processor time, since
+    /// a host that is busy with other things makes it wait, not work.
     times: u32,
 }
 
 impl Rest {
-    fn after(&self, took: Duration) -> Duration {
-        self.least.max(took * self.times)
+    fn after(&self, work: Duration) -> Duration {
+        self.least.max(work * self.times)
     }
 }
 
@@ -91,7 +95,7 @@ impl Observer for () {
 pub struct Collector {
     tracer: Tracer,
     source: RingSource,
-    namespaces: Arc<Namespaces>,
+    gatherer: Arc<Mutex<Gatherer>>,
     selection: Selection,
     /// The connections.
     pub table: Table,
@@ -102,16 +106,22 @@ pub struct Collector {
     counts: Counts,
     /// Processes whose fds the last snapshot could not read.
     unreadable: usize,
+    /// Namespaces that were there at the start and may not be entered.
+    unreachable: u32,
+    /// Namespaces of which the last snapshot had no times.
+    timeless: usize,
+    /// Sockets and ports of the process asked for that the kernel side has no room for.
+    left_out: usize,
     /// Losses up to here are mended by a snapshot that began later.
     mended: u64,
-    /// When the last snapshot was in, and how long it took.
+    /// When the last snapshot was in, and how much work it was.
     rested: (Instant, Duration),
 }
 
 /// Everything that needs privileges, done; nothing running yet.
 pub struct Attached {
     tracer: Tracer,
-    namespaces: Namespaces,
+    gatherer: Gatherer,
 }
 
 impl Attached {
@@ -123,9 +133,9 @@ impl Attached {
     pub fn new(options: &load::Options) -> Result<Self> {
         let _ = tracefs::ensure();
         let tracer = Tracer::attach(options)?;
-        let namespaces = Namespaces::open()?;
+        let gatherer = Gatherer::open()?;
         privileges::drop_unneeded(|| tracer.counts().is_ok())?;
-        Ok(Self { tracer, namespaces })
+        Ok(Self { tracer, gatherer })
     }
 }
 
@@ -143,12 +153,15 @@ impl Collector {
                 selection.for_kernel() != Filter::default(),
             ),
             tracer: attached.tracer,
-            namespaces: Arc::new(attached.namespaces),
+            gatherer: Arc::new(Mutex::new(attached.gatherer)),
             selection,
             clock: clocks::wall_clock(),
             from: clocks::boot_time(),
             counts: Counts::default(),
             unreadable: 0,
+            unreachable: 0,
+            timeless: 0,
+            left_out: 0,
             mended: 0,
             rested: (Instant::now(), Duration::ZERO),
         })
@@ -164,11 +177,11 @@ impl Collector {
     #[must_use]
     pub fn blind(&self) -> Vec<String> {
         let mut blind = self.tracer.chosen.blind();
-        if self.namespaces.unreachable > 0 {
+        if self.unreachable > 0 {
             blind.push(format!(
                 "sockets opened before the start in {} other network namespaces, which this \
                  process may not enter",
-                self.namespaces.unreachable
+                self.unreachable
             ));
         }
         if !snapshot::has_initial_pids() {
@@ -190,15 +203,23 @@ impl Collector {
                 self.unreadable
             ));
         }
-        let connections = self.table.connections();
-        let new: FxHashSet<u32> = connections
-            .map(|connection| connection.netns)
-            .filter(|&netns| !self.namespaces.covers(netns))
-            .collect();
-        if self.namespaces.unreachable == 0 && !new.is_empty() {
+        if self.left_out > 0 {
             blind.push(format!(
-                "queues and idle times in {} network namespaces made after the start",
-                new.len()
+                "what becomes of {} sockets and listening ports that the process had before the \
+                 start: more than the kernel side follows at once",
+                self.left_out
+            ));
+        }
+        let evicted = self.table.counters().evicted;
+        if evicted > 0 {
+            blind.push(format!(
+                "{evicted} connections beyond the {MAX_CONNECTIONS} that are followed at once"
+            ));
+        }
+        if self.timeless > 0 {
+            blind.push(format!(
+                "idle times and traffic in {} network namespaces made after the start",
+                self.timeless
             ));
         }
         blind
@@ -212,6 +233,7 @@ impl Collector {
             ring_full: self.counts.ring_full,
             hook_missed: self.counts.missed,
             repaired: self.table.counters().repaired,
+            undecodable: self.table.counters().undecodable,
         }
     }
 
@@ -258,8 +280,8 @@ impl Collector {
     fn due(&self) -> Instant {
         let has_lost = self.counts.lost() > self.mended;
         let rest = if has_lost { MEND } else { STEADY };
-        let (since, took) = self.rested;
-        since + rest.after(took)
+        let (since, work) = self.rested;
+        since + rest.after(work)
     }
 
     /// Takes a snapshot while events go on being read, and works it in.
@@ -267,12 +289,14 @@ impl Collector {
     /// # Errors
     /// As [`Collector::watch`].
     pub async fn snapshot(&mut self, observer: &mut impl Observer) -> Result<Snapshot> {
-        let began = Instant::now();
         self.count()?;
         let mended = std::mem::replace(&mut self.mended, self.counts.lost());
         self.table.begin_snapshot();
-        let namespaces = Arc::clone(&self.namespaces);
-        let mut gathering: JoinHandle<_> = spawn_blocking(move || snapshot::take(&namespaces));
+        let gatherer = Arc::clone(&self.gatherer);
+        let mut gathering: JoinHandle<_> = spawn_blocking(move || {
+            let mut gatherer = gatherer.lock().unwrap_or_else(PoisonError::into_inner);
+            gatherer.take()
+        });
         let snapshot = loop {
             tokio::select! {
                 gathered = &mut gathering => break gathered.context("the snapshot was cut short")??,
@@ -286,6 +310,9 @@ impl Collector {
         while self.drain(observer)? {}
         self.count()?;
         self.unreadable = snapshot.unreadable.len();
+        self.unreachable = snapshot.unreachable;
+        let timeless = snapshot.nameless.iter().map(|socket| socket.ends.netns);
+        self.timeless = timeless.collect::<FxHashSet<_>>().len();
         let selection = &self.selection;
         let prefers = |holder: &Holder| selection.prefers(holder.pid, holder.comm.bytes());
         let wants = |socket: &Socket| {
@@ -298,6 +325,7 @@ impl Collector {
             has_lost: self.counts.lost() > mended,
         };
         let mut outcome = Ok(());
+        let used = clocks::thread_time();
         reconcile(
             &mut self.table,
             &snapshot,
@@ -308,9 +336,10 @@ impl Collector {
                 }
             },
         );
+        let work = snapshot.cost + clocks::thread_time().saturating_sub(used);
         outcome?;
         observer.settle()?;
-        self.rested = (Instant::now(), began.elapsed());
+        self.rested = (Instant::now(), work);
         Ok(snapshot)
     }
 
@@ -369,7 +398,8 @@ impl Collector {
                 netns: socket.ends.netns,
                 port: socket.ends.local.port().into(),
             });
-        self.tracer.follow(sockets, ports)
+        self.left_out = self.tracer.follow(sockets, ports)?;
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     clock::BootTime,
     decode::{Circumstance, Comm, Ends, Event, Figures, Owner},
     table::{Change, Table, connection::Sample},
-    tcp::{Known, Role, State},
+    tcp::{Known, OwnerKnown, Role, State},
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -42,6 +42,7 @@ fn snapshot(at: u64, sockets: Vec<Socket>, holders: &[(u32, u32, i32)]) -> Snaps
         ended: BootTime(at + SECOND),
         sockets,
         namespaces: [1].into_iter().collect(),
+        existing: [1, 2].into_iter().collect(),
         ..Snapshot::default()
     };
     for &(inode, pid, fd) in holders {
@@ -361,10 +362,11 @@ fn an_end_whose_last_record_was_lost_does_not_stay_live() {
     table.apply(&closes, |_, _, _| {});
     assert_eq!(table.live(), 1, "for all that is known its fd may be held");
 
-    // Its fd still is: 99 is an inode that sock_diag does not list.
+    // Its fd still is.
     table.begin_snapshot();
-    reconcile(&mut table, &snapshot(2 * SECOND, vec![], &[(99, 50, 5)]));
-    assert_eq!(table.live(), 1);
+    let held = vec![socket(1, ends(4000, 80), State::Close, 99)];
+    reconcile(&mut table, &snapshot(2 * SECOND, held, &[(99, 50, 5)]));
+    assert_eq!((table.live(), table.counters().repaired), (1, 0));
     table.begin_snapshot();
     reconcile(&mut table, &snapshot(4 * SECOND, vec![], &[]));
     assert_eq!(table.live(), 0);
@@ -510,4 +512,175 @@ fn after_a_loss_what_turns_up_under_a_filter_was_lost() {
         assert_eq!(told.len(), usize::from(has_lost));
         assert_eq!(table.get(1).map(|connection| connection.known), Some(known));
     }
+}
+
+#[test]
+fn a_dead_socket_that_was_held_before_is_inherited() {
+    let mut table = Table::new(false, false);
+    let never_connected = socket(2, ends(4001, 0), State::Close, 12);
+    let sockets = vec![socket(1, ends(4000, 80), State::Close, 11), never_connected];
+    told(
+        &mut table,
+        &snapshot(0, sockets, &[(11, 50, 5), (12, 50, 6)]),
+        false,
+    );
+    let dead = table.get(1).expect("inherited");
+    assert_eq!((dead.state, dead.known), (State::Close, Known::Inherited));
+    assert!(dead.is_held());
+    assert_eq!(
+        table.live(),
+        1,
+        "a socket without another end is no connection"
+    );
+}
+
+#[test]
+fn a_dead_socket_whose_holder_is_hidden_may_be_held() {
+    let mut table = warm();
+    let sockets = vec![socket(1, ends(4000, 80), State::Close, 11)];
+    told(
+        &mut table,
+        &snapshot(SECOND, sockets, &[(11, 50, 5)]),
+        false,
+    );
+    let mut hidden = snapshot(2 * SECOND, vec![], &[]);
+    hidden.unreadable.insert(50);
+    assert_eq!(told(&mut table, &hidden, true), []);
+    assert_eq!(
+        told(&mut table, &snapshot(3 * SECOND, vec![], &[]), true).len(),
+        2
+    );
+}
+
+/// A socket of another namespace, as /proc/PID/net shows it.
+fn bare(ends: Ends, state: State, inode: u32) -> Socket {
+    let mut socket = socket(0, ends, state, inode);
+    socket.sample.is_bare = true;
+    socket
+}
+
+#[test]
+fn a_socket_without_a_cookie_is_found_by_its_ends() {
+    let mut table = warm();
+    open(&mut table, SECOND, 7, 5);
+    let mut without = snapshot(2 * SECOND, vec![], &[(11, 70, 9)]);
+    without.nameless = vec![
+        bare(ends(4000, 80), State::CloseWait, 11),
+        bare(ends(4001, 80), State::Established, 12),
+    ];
+    let mended = told(&mut table, &without, true);
+    assert_eq!(mended, [(7, Change::State, Known::Repaired)]);
+    let connection = table.get(7).expect("live");
+    assert_eq!(connection.owner.map(|owner| owner.pid), Some(70));
+    assert_eq!(connection.idle_ms(BootTime(9 * SECOND)), None, "not told");
+    assert_eq!(table.live(), 1, "one that cannot be named is not adopted");
+}
+
+#[test]
+fn connections_go_with_their_namespace() {
+    let mut table = warm();
+    open(&mut table, SECOND, 7, 5);
+    let mut after = snapshot(2 * SECOND, vec![], &[]);
+    after.namespaces.clear();
+    assert_eq!(told(&mut table, &after, true), []);
+    after.existing.clear();
+    assert_eq!(told(&mut table, &after, true).len(), 2);
+}
+
+#[test]
+fn who_opened_a_connection_stays_on_record() {
+    let mut table = warm();
+    open(&mut table, SECOND, 1, 5);
+    let opener = |table: &Table| {
+        let connection = table.get(1).expect("live");
+        let opener = connection.opener().expect("seen");
+        let owner = connection.owner.expect("owned");
+        (
+            opener.pid,
+            opener.fd,
+            owner.pid,
+            owner.fd,
+            connection.owner_known,
+        )
+    };
+    let connect = Some(OwnerKnown::Connect);
+    assert_eq!(opener(&table), (50, Some(5), 50, Some(5), connect));
+    assert_eq!(
+        table.get(1).and_then(|c| c.holders()),
+        None,
+        "not looked yet"
+    );
+
+    let mut at = SECOND;
+    let mut hold = |table: &mut Table, holders: &[(u32, u32, i32)]| {
+        at += SECOND;
+        let sockets = vec![socket(1, ends(4000, 80), State::Established, 11)];
+        told(table, &snapshot(at, sockets, holders), false);
+        let holders = table.get(1).and_then(|c| c.holders()).expect("told");
+        let pairs: Vec<_> = holders.iter().map(|h| (h.pid, h.fd)).collect();
+        pairs
+    };
+    assert_eq!(hold(&mut table, &[(11, 50, 5)]), [(50, 5)]);
+    // dup(2), and the first fd closed.
+    assert_eq!(hold(&mut table, &[(11, 50, 8)]), [(50, 8)]);
+    assert_eq!(opener(&table), (50, Some(5), 50, Some(8), connect));
+    // Shared with a child, then left to it.
+    let both = [(11, 50, 8), (11, 60, 8)];
+    assert_eq!(hold(&mut table, &both), [(50, 8), (60, 8)]);
+    assert_eq!(hold(&mut table, &[(11, 60, 8)]), [(60, 8)]);
+    let fds = Some(OwnerKnown::Fds);
+    assert_eq!(opener(&table), (50, Some(5), 60, Some(8), fds));
+    assert_eq!(hold(&mut table, &[]), []);
+}
+
+#[test]
+fn named_by_address_a_socket_is_found_by_its_ends() {
+    let mut table = Table::new(true, false);
+    let inherited = || vec![socket(1, ends(4000, 80), State::Established, 11)];
+    told(&mut table, &snapshot(0, inherited(), &[(11, 50, 5)]), false);
+    // Its first record names it by its address.
+    let event = Event::State {
+        at: BootTime(SECOND),
+        sock: 0xffff_8000,
+        ends: ends(4000, 80),
+        old: State::Established,
+        new: State::CloseWait,
+        how: Circumstance::default(),
+        task: table.get(1).and_then(|c| c.owner).expect("owned"),
+    };
+    table.apply(&event, |_, _, _| {});
+    assert!(table.get(1).is_none() && table.get(0xffff_8000).is_some());
+    let mut seen = inherited();
+    seen[0].state = State::CloseWait;
+    assert_eq!(told(&mut table, &snapshot(2 * SECOND, seen, &[]), true), []);
+    assert_eq!(table.live(), 1);
+}
+
+#[test]
+fn a_socket_that_is_about_to_be_listed_is_not_missed() {
+    let mut table = warm();
+    let event = Event::State {
+        at: BootTime(2 * SECOND),
+        sock: 1,
+        ends: ends(4000, 80),
+        old: State::Close,
+        new: State::SynSent,
+        how: Circumstance::default(),
+        task: Owner {
+            pid: 50,
+            tid: None,
+            uid: 0,
+            comm: Comm::default(),
+            fd: None,
+        },
+    };
+    table.apply(&event, |_, _, _| {});
+    assert_eq!(
+        told(&mut table, &snapshot(2 * SECOND + 1, vec![], &[]), true),
+        []
+    );
+    assert_eq!(
+        told(&mut table, &snapshot(4 * SECOND, vec![], &[]), true).len(),
+        2
+    );
 }
