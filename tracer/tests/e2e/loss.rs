@@ -1,6 +1,6 @@
 //! What is lost is said, and does no harm to what is told afterwards.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
@@ -65,16 +65,20 @@ fn trace_tells_what_a_snapshot_mended() -> Result<()> {
     // What was told to be open and not to be gone is what `ss` shows.
     wait_for("the mending", || {
         let events = tcpleak.lines()?;
-        let ids = |name: &'static str| {
-            let those = events.iter().filter(move |event| event["event"] == name);
-            those.filter_map(|event| Some((event["local"].as_str()?, event["remote"].as_str()?)))
-        };
-        let gone: BTreeSet<_> = ids("gone").collect();
-        let open: BTreeSet<_> = ids("open").filter(|ends| !gone.contains(ends)).collect();
+        let mut open = BTreeMap::new();
+        for event in &events {
+            let ends = (event["local"].as_str(), event["remote"].as_str());
+            match (event["event"].as_str(), event["id"].as_str()) {
+                (_, None) => {}
+                (Some("gone"), id) => drop(open.remove(&id)),
+                (_, id) => drop(open.insert(id, ends)),
+            }
+        }
+        let open: BTreeSet<_> = open.into_values().collect();
         let listed = ss(port)?;
         let listed = listed.iter().filter(|s| s.state == "ESTABLISHED");
         let listed: BTreeSet<_> = listed
-            .map(|s| (s.local.as_str(), s.remote.as_str()))
+            .map(|s| (Some(s.local.as_str()), Some(s.remote.as_str())))
             .collect();
         assert_eq!(listed.len(), 20, "both ends of ten");
         Ok((open == listed).then_some(()))
