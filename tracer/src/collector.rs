@@ -1,12 +1,15 @@
 //! Joins the stations: ring -> decode -> table, and snapshots beside it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use rustc_hash::FxHashSet;
 use tokio::{
     task::{JoinHandle, spawn_blocking},
-    time::{Instant, Interval, MissedTickBehavior, interval},
+    time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
 };
 use tracer_common::config::{Filter, ListenPort};
 
@@ -18,21 +21,44 @@ use crate::{
     plan::Hook,
     reconcile::{Holder, Snapshot, Socket, Terms, reconcile},
     selection::Selection,
-    snapshot::{self, Namespaces, clocks},
+    snapshot::{self, Gatherer, clocks},
     source::ring::RingSource,
-    table::{Change, Hears, Table, connection::Connection},
+    table::{Change, Hears, MAX_CONNECTIONS, Table, connection::Connection},
     tcp::State,
 };
 
 /// How often the kernel's loss counters are read.
 const LOSS_CHECK: Duration = Duration::from_secs(1);
 
-/// Between snapshots that mend losses: at least this long, and this many times
-/// as long as the last one took, so that a host that loses records steadily is
-/// not kept busy by the mending as well.
-const MEND_REST: Duration = Duration::from_secs(2);
-/// See [`MEND_REST`].
-const MEND_REST_TIMES: u32 = 10;
+/// How long to rest between two snapshots.
+struct Rest {
+    /// At least this long,
+    least: Duration,
+    /// and this many times as long as the last one took: in processor time, since
+    /// a host that is busy with other things makes it wait, not work.
+    times: u32,
+}
+
+impl Rest {
+    fn after(&self, work: Duration) -> Duration {
+        self.least.max(work * self.times)
+    }
+}
+
+/// While nothing is lost: often enough for idle times, queues and holders that
+/// are seconds old, and never more than a twentieth of the time, so that a host
+/// with a million sockets is not kept busy.
+const STEADY: Rest = Rest {
+    least: Duration::from_secs(5),
+    times: 20,
+};
+
+/// After a loss: soon, but a host that loses records steadily is not to be kept
+/// busy by the mending as well.
+const MEND: Rest = Rest {
+    least: Duration::from_secs(2),
+    times: 10,
+};
 
 /// Who wants to hear of what happens.
 pub trait Observer {
@@ -70,7 +96,7 @@ impl Observer for () {
 pub struct Collector {
     tracer: Tracer,
     source: RingSource,
-    namespaces: Arc<Namespaces>,
+    gatherer: Arc<Mutex<Gatherer>>,
     selection: Selection,
     /// The connections.
     pub table: Table,
@@ -81,14 +107,22 @@ pub struct Collector {
     counts: Counts,
     /// Processes whose fds the last snapshot could not read.
     unreadable: usize,
+    /// Namespaces that were there at the start and may not be entered.
+    unreachable: u32,
+    /// Namespaces of which the last snapshot had no times.
+    timeless: usize,
+    /// Sockets and ports of the process asked for that the kernel side has no room for.
+    left_out: usize,
     /// Losses up to here are mended by a snapshot that began later.
     mended: u64,
+    /// When the last snapshot was in, and how much work it was.
+    rested: (Instant, Duration),
 }
 
 /// Everything that needs privileges, done; nothing running yet.
 pub struct Attached {
     tracer: Tracer,
-    namespaces: Namespaces,
+    gatherer: Gatherer,
 }
 
 impl Attached {
@@ -100,9 +134,9 @@ impl Attached {
     pub fn new(options: &load::Options) -> Result<Self> {
         let _ = tracefs::ensure();
         let tracer = Tracer::attach(options)?;
-        let namespaces = Namespaces::open()?;
+        let gatherer = Gatherer::open()?;
         privileges::drop_unneeded(|| tracer.counts().is_ok())?;
-        Ok(Self { tracer, namespaces })
+        Ok(Self { tracer, gatherer })
     }
 }
 
@@ -127,13 +161,17 @@ impl Collector {
             )
             .hearing(hears),
             tracer: attached.tracer,
-            namespaces: Arc::new(attached.namespaces),
+            gatherer: Arc::new(Mutex::new(attached.gatherer)),
             selection,
             clock: clocks::wall_clock(),
             from: clocks::boot_time(),
             counts: Counts::default(),
             unreadable: 0,
+            unreachable: 0,
+            timeless: 0,
+            left_out: 0,
             mended: 0,
+            rested: (Instant::now(), Duration::ZERO),
         })
     }
 
@@ -147,11 +185,11 @@ impl Collector {
     #[must_use]
     pub fn blind(&self) -> Vec<String> {
         let mut blind = self.tracer.chosen.blind();
-        if self.namespaces.unreachable > 0 {
+        if self.unreachable > 0 {
             blind.push(format!(
                 "sockets opened before the start in {} other network namespaces, which this \
                  process may not enter",
-                self.namespaces.unreachable
+                self.unreachable
             ));
         }
         if !snapshot::has_initial_pids() {
@@ -186,15 +224,23 @@ impl Collector {
                 self.unreadable
             ));
         }
-        let connections = self.table.connections();
-        let new: FxHashSet<u32> = connections
-            .map(|connection| connection.netns)
-            .filter(|&netns| !self.namespaces.covers(netns))
-            .collect();
-        if self.namespaces.unreachable == 0 && !new.is_empty() {
+        if self.left_out > 0 {
             blind.push(format!(
-                "queues and idle times in {} network namespaces made after the start",
-                new.len()
+                "what becomes of {} sockets and listening ports that the process had before the \
+                 start: more than the kernel side follows at once",
+                self.left_out
+            ));
+        }
+        let evicted = self.table.counters().evicted;
+        if evicted > 0 {
+            blind.push(format!(
+                "{evicted} connections beyond the {MAX_CONNECTIONS} that are followed at once"
+            ));
+        }
+        if self.timeless > 0 {
+            blind.push(format!(
+                "idle times and traffic in {} network namespaces made after the start",
+                self.timeless
             ));
         }
         blind
@@ -208,11 +254,12 @@ impl Collector {
             ring_full: self.counts.ring_full,
             hook_missed: self.counts.missed,
             repaired: self.table.counters().repaired,
+            undecodable: self.table.counters().undecodable,
         }
     }
 
-    /// Follows events until `end` is done, with a snapshot first and one after
-    /// each loss. `checkpoint` is the distance of points on the sites' curves.
+    /// Follows events until `end` is done, with a snapshot first, steadily, and
+    /// soon after a loss. `checkpoint` is the distance of points on the sites' curves.
     ///
     /// # Errors
     /// Where the kernel's answers cannot be read, or the observer fails.
@@ -228,21 +275,19 @@ impl Collector {
 
         let mut checkpoints = steady(checkpoint);
         let mut checks = steady(LOSS_CHECK);
-        let mut rested = Instant::now();
         tokio::pin!(end);
         loop {
+            let due = self.due();
             tokio::select! {
                 () = &mut end => return Ok(()),
                 _ = checkpoints.tick() => self.table.checkpoint(clocks::boot_time()),
                 _ = checks.tick() => {
                     self.count()?;
-                    if self.counts.lost() > self.mended && Instant::now() >= rested {
-                        let began = Instant::now();
-                        self.snapshot(observer).await?;
-                        rested = Instant::now() + MEND_REST.max(began.elapsed() * MEND_REST_TIMES);
-                    }
                     self.tracer.pass_on_warnings();
                     observer.tick(clocks::boot_time(), &self.table, self.loss())?;
+                }
+                () = sleep_until(due) => {
+                    self.snapshot(observer).await?;
                 }
                 ready = self.source.wait() => {
                     ready.context("cannot poll the ring buffer")?;
@@ -250,6 +295,14 @@ impl Collector {
                 }
             }
         }
+    }
+
+    /// When the next snapshot is due.
+    fn due(&self) -> Instant {
+        let has_lost = self.counts.lost() > self.mended;
+        let rest = if has_lost { MEND } else { STEADY };
+        let (since, work) = self.rested;
+        since + rest.after(work)
     }
 
     /// Takes a snapshot while events go on being read, and works it in.
@@ -260,8 +313,11 @@ impl Collector {
         self.count()?;
         let mended = std::mem::replace(&mut self.mended, self.counts.lost());
         self.table.begin_snapshot();
-        let namespaces = Arc::clone(&self.namespaces);
-        let mut gathering: JoinHandle<_> = spawn_blocking(move || snapshot::take(&namespaces));
+        let gatherer = Arc::clone(&self.gatherer);
+        let mut gathering: JoinHandle<_> = spawn_blocking(move || {
+            let mut gatherer = gatherer.lock().unwrap_or_else(PoisonError::into_inner);
+            gatherer.take()
+        });
         let snapshot = loop {
             tokio::select! {
                 gathered = &mut gathering => break gathered.context("the snapshot was cut short")??,
@@ -275,6 +331,9 @@ impl Collector {
         while self.drain(observer)? {}
         self.count()?;
         self.unreadable = snapshot.unreadable.len();
+        self.unreachable = snapshot.unreachable;
+        let timeless = snapshot.nameless.iter().map(|socket| socket.ends.netns);
+        self.timeless = timeless.collect::<FxHashSet<_>>().len();
         let selection = &self.selection;
         let prefers = |holder: &Holder| selection.prefers(holder.pid, holder.comm.bytes());
         let wants = |socket: &Socket| {
@@ -286,7 +345,22 @@ impl Collector {
             prefers: &prefers,
             has_lost: self.counts.lost() > mended,
         };
-        reconcile(&mut self.table, &snapshot, terms);
+        let mut outcome = Ok(());
+        let used = clocks::thread_time();
+        reconcile(
+            &mut self.table,
+            &snapshot,
+            terms,
+            |change, at, connection| {
+                if outcome.is_ok() {
+                    outcome = observer.change(change, at, connection);
+                }
+            },
+        );
+        let work = snapshot.cost + clocks::thread_time().saturating_sub(used);
+        outcome?;
+        observer.settle()?;
+        self.rested = (Instant::now(), work);
         Ok(snapshot)
     }
 
@@ -345,7 +419,8 @@ impl Collector {
                 netns: socket.ends.netns,
                 port: socket.ends.local.port().into(),
             });
-        self.tracer.follow(sockets, ports)
+        self.left_out = self.tracer.follow(sockets, ports)?;
+        Ok(())
     }
 }
 

@@ -112,6 +112,20 @@ named! {
 }
 
 named! {
+    /// How a connection's owner is known.
+    OwnerKnown {
+        /// It was seen to connect.
+        Connect = "connect",
+        /// It was seen to accept.
+        Accept = "accept",
+        /// It was seen to listen.
+        Listen = "listen",
+        /// A snapshot found the socket among its fds.
+        Fds = "fds",
+    }
+}
+
+named! {
     /// Who ended a connection: the first cause counts.
     ClosedBy {
         /// This host's program, by close or shutdown.

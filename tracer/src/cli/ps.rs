@@ -8,7 +8,7 @@ use super::{Outcome, args::PsArgs, is_in_cgroup, output::Sink, selection};
 use crate::{
     model::{connection::Connection, report::Loss},
     reconcile::{Snapshot, connection_of},
-    snapshot::{self, Namespaces, clocks},
+    snapshot::{Gatherer, clocks},
     table::connection::Connection as Tracked,
     tcp::State,
     view,
@@ -18,8 +18,7 @@ use crate::{
 pub(super) fn run(args: &PsArgs) -> Result<Outcome> {
     let mut sink = Sink::open(&args.output)?;
     let selection = selection(&args.selection)?;
-    let namespaces = Namespaces::open()?;
-    let snapshot = snapshot::take(&namespaces)?;
+    let snapshot = Gatherer::open()?.take()?;
     let clock = clocks::wall_clock();
     let listening = snapshot.listening();
 
@@ -28,7 +27,7 @@ pub(super) fn run(args: &PsArgs) -> Result<Outcome> {
         .iter()
         .filter(|socket| {
             let ends = &socket.ends;
-            selection.matches_ends(ends.local, ends.remote, ends.netns)
+            !socket.is_unconnected() && selection.matches_ends(ends.local, ends.remote, ends.netns)
         })
         .map(|socket| {
             let role = Snapshot::role_of(socket, &listening);
@@ -74,11 +73,11 @@ pub(super) fn run(args: &PsArgs) -> Result<Outcome> {
 /// those that pass by themselves last.
 fn urgency(state: State) -> u8 {
     match state {
-        State::CloseWait => 0,
+        State::CloseWait | State::Close => 0,
         State::FinWait2 => 1,
         State::SynSent => 2,
         State::FinWait1 | State::Closing | State::LastAck => 3,
-        State::SynRecv | State::Established | State::Close => 4,
+        State::SynRecv | State::Established => 4,
         State::Listen => 5,
         State::TimeWait | State::NewSynRecv => 6,
     }

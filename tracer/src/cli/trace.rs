@@ -24,7 +24,7 @@ use crate::{
         Change, Table,
         connection::{ConnId, Connection as Tracked},
     },
-    tcp::Role,
+    tcp::{OwnerKnown, Role},
     view::Trace,
 };
 
@@ -136,9 +136,11 @@ impl Streamer {
 
     /// Tells what was held back of a connection, now that its owner is known or
     /// will not be.
-    fn release(&mut self, id: ConnId, owner: Option<Owner>) -> Result<()> {
+    fn release(&mut self, id: ConnId, owner: Option<(Owner, OwnerKnown)>) -> Result<()> {
         for (name, at, mut connection) in self.held.remove(&id).unwrap_or_default() {
-            connection.owner = owner;
+            if let Some((owner, known)) = owner {
+                connection.own(owner, known);
+            }
             self.tell(name, at, &connection)?;
         }
         Ok(())
@@ -207,7 +209,10 @@ impl Observer for Streamer {
             Change::AppClosed => EventName::AppClose,
             Change::TimeWait => EventName::TimeWait,
             Change::Gone => EventName::Gone,
-            Change::Accepted => return self.release(connection.id, connection.owner),
+            Change::Accepted => {
+                let owner = connection.owner.zip(connection.owner_known);
+                return self.release(connection.id, owner);
+            }
         };
         let is_awaited = connection.role == Role::Server && connection.owner.is_none();
         if is_awaited && change != Change::Gone && self.held.len() < MAX_HELD {

@@ -46,7 +46,7 @@ pub struct Owner {
 }
 
 /// Both ends of a socket and the namespace they live in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ends {
     /// This host's end.
     pub local: SocketAddr,

@@ -227,31 +227,28 @@ impl Tracer {
     }
 
     /// Under a pid filter: sockets and listening ports that the process had
-    /// before the trace.
+    /// before the trace. Returns how many the maps have no room for, of which
+    /// later records do not come.
     ///
     /// # Errors
-    /// Where a map is full.
+    /// Where a map is missing.
     pub fn follow(
         &mut self,
         sockets: impl Iterator<Item = u64>,
         ports: impl Iterator<Item = ListenPort>,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         let map = self.ebpf.map_mut("FOLLOWED").context("no map FOLLOWED")?;
         let mut followed: HashMap<_, u64, u8> = HashMap::try_from(map)?;
-        for sock in sockets {
-            followed
-                .insert(sock, 1, 0)
-                .context("the map of followed sockets is full")?;
-        }
+        let mut left_out = sockets
+            .filter(|sock| followed.insert(sock, 1, 0).is_err())
+            .count();
         let map = self.ebpf.map_mut("PORTS").context("no map PORTS")?;
         let mut followed: HashMap<_, [u8; size_of::<ListenPort>()], u8> = HashMap::try_from(map)?;
-        for port in ports {
-            let key: [u8; size_of::<ListenPort>()] = zerocopy::transmute!(port);
-            followed
-                .insert(key, 1, 0)
-                .context("the map of followed ports is full")?;
-        }
-        Ok(())
+        left_out += ports
+            .map(|port| zerocopy::transmute!(port))
+            .filter(|key: &[u8; size_of::<ListenPort>()]| followed.insert(key, 1, 0).is_err())
+            .count();
+        Ok(left_out)
     }
 
     /// Hands the kernel side's rare warnings on to `log`.

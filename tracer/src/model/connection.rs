@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use crate::{
     clock::{BootTime, WallClock},
     model::untrusted::Untrusted,
-    table::connection::Connection as Tracked,
-    tcp::{ClosedBy, Known, ResetBy, Role, State},
+    table::connection::{self as tracked, Connection as Tracked},
+    tcp::{ClosedBy, Known, OwnerKnown, ResetBy, Role, State},
 };
 
 /// One row: wall times, spans in milliseconds, text made safe. `None` means
@@ -79,6 +79,29 @@ pub struct Connection {
     pub lingers_until: Option<Timestamp>,
     /// States entered since it is traced.
     pub history: Vec<(State, Timestamp)>,
+    /// Who has it open, as the latest snapshot told; nobody once all let go.
+    pub holders: Option<Vec<Holder>>,
+    /// How the owner is known.
+    pub owner_known: Option<OwnerKnown>,
+    /// Process that called connect, accept or listen.
+    pub opener_pid: Option<u32>,
+    /// Thread that did.
+    pub opener_tid: Option<u32>,
+    /// Its name at that time.
+    pub opener_comm: Option<Untrusted>,
+    /// The file descriptor that it got.
+    pub opener_fd: Option<i32>,
+}
+
+/// A process that has a connection open.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Holder {
+    /// Process id.
+    pub pid: u32,
+    /// File descriptor.
+    pub fd: i32,
+    /// Name.
+    pub comm: Untrusted,
 }
 
 impl Connection {
@@ -87,6 +110,12 @@ impl Connection {
     pub fn new(tracked: &Tracked, clock: &WallClock, now: BootTime) -> Self {
         let wall = |at: Option<BootTime>| at.map(|at| clock.at(at));
         let owner = tracked.owner.as_ref();
+        let opener = tracked.opener();
+        let holder = |holder: &tracked::Holder| Holder {
+            pid: holder.pid,
+            fd: holder.fd,
+            comm: Untrusted::from_bytes(holder.comm.bytes()),
+        };
         Self {
             id: tracked.id.to_string(),
             pid: owner.map(|owner| owner.pid),
@@ -125,6 +154,14 @@ impl Connection {
                 .iter()
                 .map(|&(state, at)| (state, clock.at(at)))
                 .collect(),
+            holders: tracked
+                .holders()
+                .map(|holders| holders.iter().map(holder).collect()),
+            owner_known: tracked.owner_known,
+            opener_pid: opener.map(|opener| opener.pid),
+            opener_tid: opener.and_then(|opener| opener.tid),
+            opener_comm: opener.map(|opener| Untrusted::from_bytes(opener.comm.bytes())),
+            opener_fd: opener.and_then(|opener| opener.fd),
         }
     }
 }

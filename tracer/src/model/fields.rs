@@ -4,7 +4,10 @@
 use jiff::Timestamp;
 
 use crate::{
-    model::{connection::Connection, untrusted::Untrusted},
+    model::{
+        connection::{Connection, Holder},
+        untrusted::Untrusted,
+    },
     tcp::{State, named},
 };
 
@@ -38,6 +41,8 @@ pub enum Value<'a> {
     Time(Timestamp),
     /// States entered, with times.
     History(&'a [(State, Timestamp)]),
+    /// Who has it open.
+    Holders(&'a [Holder]),
     /// Not known.
     Missing,
 }
@@ -61,12 +66,26 @@ value_from! {
     &'a Untrusted => |text| Self::Untrusted(text),
     Timestamp => |at| Self::Time(at),
     State => |state| Self::Text(state.name()),
+    &'a Vec<Holder> => |holders| Self::Holders(holders),
 }
 
 impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Missing, Into::into)
     }
+}
+
+/// Holders in short: `pid:fd pid:fd`, and a word for nobody.
+#[must_use]
+pub fn holders_text(holders: &[Holder]) -> String {
+    if holders.is_empty() {
+        return "none".to_owned();
+    }
+    let pairs: Vec<_> = holders
+        .iter()
+        .map(|holder| format!("{}:{}", holder.pid, holder.fd))
+        .collect();
+    pairs.join(" ")
 }
 
 /// One field of a connection.
@@ -147,6 +166,12 @@ pub const FIELDS: &[Field] = fields! {
     lingers "LINGERS": "state that the kernel keeps after the close", |c| c.lingers;
     lingers_until "LINGERS-UNTIL": "when the kernel drops it", |c| c.lingers_until;
     reset_by "RESET-BY": "whose RST it met", |c| c.reset_by.map(crate::tcp::ResetBy::name);
+    holders "HOLDERS": "who has it open: process id and file descriptor", |c| c.holders.as_ref();
+    owner_known "OWNER-KNOWN": "by connect, accept, listen, or its fds", |c| c.owner_known.map(crate::tcp::OwnerKnown::name);
+    opener_pid "OPENER": "process that opened it", |c| c.opener_pid;
+    opener_tid "OPENER-TID": "thread that opened it", |c| c.opener_tid;
+    opener_comm "OPENER-COMM": "name of who opened it", |c| c.opener_comm.as_ref();
+    opener_fd "OPENER-FD": "file descriptor that the opener got", |c| c.opener_fd;
 };
 
 #[cfg(test)]
@@ -160,7 +185,9 @@ mod tests {
             names.join(" "),
             "id pid tid comm fd uid netns role local remote state known opened_at established_at \
              app_closed_at closed_at closed_by age_ms state_ms idle_ms tx_bytes rx_bytes recv_q \
-             send_q retransmits srtt_us history error connect_errno connect_us lingers lingers_until reset_by"
+             send_q retransmits srtt_us history error connect_errno connect_us lingers \
+             lingers_until reset_by holders owner_known opener_pid opener_tid opener_comm \
+             opener_fd"
         );
     }
 

@@ -22,6 +22,8 @@ pub struct Loss {
     pub hook_missed: u64,
     /// Connections that a snapshot had to mend.
     pub repaired: u64,
+    /// Records that came and could not be read: a defect of tcpleak where not 0.
+    pub undecodable: u64,
 }
 
 /// Who owns a group.

@@ -5,22 +5,26 @@
 //! unless records were lost.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::time::Duration;
+
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
     clock::BootTime,
-    decode::{Comm, Ends, Figures, Owner},
+    decode::{Ends, Figures, Owner},
     table::{
-        Table,
+        Change, Table,
         connection::{ConnId, Connection, Sample},
     },
-    tcp::{Known, Role, State},
+    tcp::{Known, OwnerKnown, Role, State},
 };
 
-/// A socket as sock_diag shows it.
+pub use crate::table::connection::Holder;
+
+/// A socket as a snapshot shows it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Socket {
-    /// Its cookie.
+    /// Its cookie; 0 where that is not known.
     pub cookie: u64,
     /// Both ends, and the namespace.
     pub ends: Ends,
@@ -36,15 +40,14 @@ pub struct Socket {
     pub figures: Figures,
 }
 
-/// A process that has a socket open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Holder {
-    /// Process id.
-    pub pid: u32,
-    /// File descriptor.
-    pub fd: i32,
-    /// Name of the process.
-    pub comm: Comm,
+impl Socket {
+    /// Whether it is no connection: not connected yet, or not any more after
+    /// `connect(AF_UNSPEC)` or a connect that failed. One that was reset keeps its
+    /// other end.
+    #[must_use]
+    pub fn is_unconnected(&self) -> bool {
+        self.state == State::Close && self.ends.remote.port() == 0
+    }
 }
 
 /// All sockets and holders of the host at one time.
@@ -54,12 +57,21 @@ pub struct Snapshot {
     pub began: BootTime,
     /// When the last socket and fd had been read.
     pub ended: BootTime,
-    /// What sock_diag listed.
+    /// What sock_diag listed, and what is held in CLOSE.
     pub sockets: Vec<Socket>,
+    /// Sockets of namespaces that sock_diag does not reach: without cookie, times
+    /// and totals.
+    pub nameless: Vec<Socket>,
     /// Who has which socket open, by inode.
     pub holders: FxHashMap<u32, Vec<Holder>>,
     /// Network namespaces that were listed whole.
     pub namespaces: FxHashSet<u32>,
+    /// Processor time that gathering took.
+    pub cost: Duration,
+    /// Network namespaces that have a process or a name.
+    pub existing: FxHashSet<u32>,
+    /// How many of those that were there at the start may not be entered.
+    pub unreachable: u32,
     /// Processes whose fds could not be read.
     pub unreadable: FxHashSet<u32>,
 }
@@ -109,29 +121,50 @@ pub struct Terms<'a> {
     pub has_lost: bool,
 }
 
-/// Works a snapshot into the table.
+/// Works a snapshot into the table; `tell` hears of what that mended.
 ///
 /// [`Table::begin_snapshot`] must have been called before it was gathered.
-pub fn reconcile(table: &mut Table, snapshot: &Snapshot, terms: Terms<'_>) {
+pub fn reconcile(
+    table: &mut Table,
+    snapshot: &Snapshot,
+    terms: Terms<'_>,
+    mut tell: impl FnMut(Change, BootTime, &Connection),
+) {
     let listening = snapshot.listening();
     let mut present = FxHashSet::default();
-    for socket in snapshot.sockets.iter().filter(|socket| !socket.is_mini) {
-        let name = if table.is_by_address() {
-            table.find(socket.ends).unwrap_or(socket.cookie)
-        } else {
-            socket.cookie
-        };
+    let needs_ends = table.is_by_address() || !snapshot.nameless.is_empty();
+    let by_ends = if needs_ends {
+        table.by_ends()
+    } else {
+        FxHashMap::default()
+    };
+    let named = snapshot.sockets.iter().map(|socket| {
+        let known = table.is_by_address().then(|| by_ends.get(&socket.ends));
+        (known.flatten().copied().unwrap_or(socket.cookie), socket)
+    });
+    // A socket without a cookie could not be told from its next event, so none is
+    // adopted.
+    let nameless = snapshot.nameless.iter();
+    let nameless = nameless.filter_map(|socket| Some((*by_ends.get(&socket.ends)?, socket)));
+    let sockets: Vec<_> = named
+        .chain(nameless)
+        .filter(|(_, socket)| !socket.is_mini)
+        .collect();
+    for (name, socket) in sockets {
         if table.was_freed(name) {
             continue;
         }
         let holders = snapshot.holders_of(socket);
+        let mut mended = None;
         match table.get(name) {
-            None if !(terms.wants)(socket) => continue,
+            None if socket.is_unconnected() || !(terms.wants)(socket) => continue,
             None => {
                 let role = Snapshot::role_of(socket, &listening);
                 let owner =
                     choose(holders, terms.prefers).map(|holder| owner_of(holder, socket.uid));
-                table.adopt(name, socket.ends, role, socket.state, owner);
+                let (ends, state) = (socket.ends, socket.state);
+                let known = table.adopt(name, ends, role, state, owner, terms.has_lost);
+                mended = (known == Known::Repaired).then_some(Change::Opened);
             }
             Some(known) => {
                 let stale = known.state != socket.state
@@ -139,32 +172,41 @@ pub fn reconcile(table: &mut Table, snapshot: &Snapshot, terms: Terms<'_>) {
                 let owner = better_owner(known.owner, holders, terms.prefers, socket.uid);
                 if stale {
                     table.correct(name, socket.state, snapshot.ended);
+                    mended = Some(Change::State);
                 }
                 if let Some(owner) = owner {
-                    table.hand_over(name, owner);
+                    table.hand_over(name, owner, OwnerKnown::Fds);
                 }
             }
         }
-        table.measure(name, socket.sample, socket.figures);
+        table.measure(name, socket, holders);
         present.insert(name);
+        if let Some(change) = mended {
+            table.tell(name, change, snapshot.ended, &mut tell);
+        }
     }
 
-    let unlisted = if terms.has_lost {
-        unlisted_fds(snapshot)
-    } else {
-        FxHashSet::default()
-    };
-    let vanished: Vec<u64> = table
+    let found_by_ends = snapshot.nameless.iter().map(|socket| socket.ends.netns);
+    let found_by_ends: FxHashSet<u32> = found_by_ends.collect();
+    let missing = table
         .connections()
         .filter(|connection| !present.contains(&connection.id.sock))
         .filter(|connection| terms.has_lost || connection.state != State::Close)
-        .filter(|connection| has_vanished(connection, snapshot, &unlisted))
+        .filter(|connection| has_vanished(connection, snapshot, &found_by_ends));
+    // A dump may pass over a socket, where another of its hash bucket goes between
+    // two messages: where nothing was lost, only what is missing twice is gone.
+    let (vanished, missing): (Vec<&Connection>, Vec<&Connection>) =
+        missing.partition(|connection| terms.has_lost || table.was_missing(connection.id.sock));
+    let mut vanished: Vec<_> = vanished.iter().map(|connection| connection.id).collect();
+    vanished.sort_unstable();
+    let missing = missing
+        .iter()
         .map(|connection| connection.id.sock)
         .collect();
-    for sock in vanished {
-        table.vanish(sock, snapshot.ended);
+    for ConnId { sock, .. } in vanished {
+        table.vanish(sock, snapshot.ended, &mut tell);
     }
-    table.end_snapshot();
+    table.end_snapshot(missing);
 }
 
 /// A socket of a snapshot as a connection of its own, for what is listed without
@@ -183,9 +225,14 @@ pub fn connection_of(
     let holders = snapshot.holders_of(socket);
     let mut connection = Connection::new(id, socket.ends, role, socket.state);
     connection.known = Known::Inherited;
-    connection.owner = choose(holders, prefers).map(|holder| owner_of(holder, socket.uid));
+    if let Some(holder) = choose(holders, prefers) {
+        connection.own(owner_of(holder, socket.uid), OwnerKnown::Fds);
+    }
     connection.set_figures(socket.figures);
-    connection.sample = (!socket.is_mini).then_some(socket.sample);
+    if !socket.is_mini {
+        connection.sample = Some(socket.sample);
+        connection.note_holders(holders);
+    }
     connection
 }
 
@@ -235,50 +282,40 @@ fn better_owner(
     })
 }
 
-/// The open sockets that sock_diag did not list: those in CLOSE, and those of
-/// other protocols.
-fn unlisted_fds(snapshot: &Snapshot) -> FxHashSet<(u32, i32)> {
-    let listed: FxHashSet<u32> = snapshot
-        .sockets
-        .iter()
-        .map(|socket| socket.sample.inode)
-        .collect();
-    let unlisted = snapshot
-        .holders
-        .iter()
-        .filter(|(inode, _)| !listed.contains(inode));
-    unlisted
-        .flat_map(|(_, holders)| holders.iter().map(|holder| (holder.pid, holder.fd)))
-        .collect()
-}
+/// A socket is listed this many milliseconds after SYN_SENT or SYN_RECV is
+/// announced: microseconds, unless its task is made to wait in between.
+const HASHED_MS: u64 = 1_000;
 
 /// Whether a connection that the snapshot does not show is really gone.
+/// `found_by_ends`: the namespaces whose sockets have no cookie.
 fn has_vanished(
     connection: &Connection,
     snapshot: &Snapshot,
-    unlisted: &FxHashSet<(u32, i32)>,
+    found_by_ends: &FxHashSet<u32>,
 ) -> bool {
-    let is_covered = snapshot.namespaces.contains(&connection.netns);
-    let is_older = connection.state_at.is_none_or(|at| at < snapshot.began);
-    if !is_older || (!is_covered && connection.state != State::Close) {
+    let netns = connection.netns;
+    // All sockets of a namespace go with it.
+    let is_covered = snapshot.namespaces.contains(&netns) || !snapshot.existing.contains(&netns);
+    // The states before ESTABLISHED are announced before the socket is hashed.
+    let opens = matches!(connection.state, State::SynSent | State::SynRecv);
+    let margin_ms = if opens { HASHED_MS } else { 0 };
+    let began = snapshot.began.minus_ms(margin_ms);
+    let is_older = connection.state_at.is_none_or(|at| at < began);
+    if !is_older || !is_covered {
         return false;
     }
-    if connection.state != State::Close {
-        return true;
+    if found_by_ends.contains(&netns) && connection.local.port() == 0 {
+        // Its ends are not known in full, so it is not found by them.
+        return false;
     }
-    // sock_diag does not list CLOSE: only an fd shows that it is still held, if the
-    // owner lets us see its fds.
-    let inode = connection.sample.map_or(0, |sample| sample.inode);
-    let holder = connection
+    // A socket in CLOSE shows only to those who may look at its holder's fds.
+    let is_held = connection
+        .sample
+        .is_some_and(|sample| snapshot.holders.contains_key(&sample.inode));
+    let is_hidden = connection
         .owner
-        .and_then(|owner| Some((owner.pid, owner.fd?)));
-    let is_held = match (inode, holder) {
-        (0, Some(holder)) => unlisted.contains(&holder),
-        (0, None) => connection.owner.is_some(),
-        (inode, _) => snapshot.holders.contains_key(&inode),
-    };
-    let is_hidden = |owner: Owner| snapshot.unreadable.contains(&owner.pid);
-    !is_held && !connection.owner.is_some_and(is_hidden)
+        .is_some_and(|owner| snapshot.unreadable.contains(&owner.pid));
+    connection.state != State::Close || !(is_held || is_hidden)
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use super::{Holder, Snapshot, Socket, Terms};
 use crate::{
     clock::BootTime,
     decode::{Circumstance, Comm, Ends, Event, Figures, Owner},
-    table::{Table, connection::Sample},
-    tcp::{Known, Role, State},
+    table::{Change, Table, connection::Sample},
+    tcp::{Known, OwnerKnown, Role, State},
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -42,6 +42,7 @@ fn snapshot(at: u64, sockets: Vec<Socket>, holders: &[(u32, u32, i32)]) -> Snaps
         ended: BootTime(at + SECOND),
         sockets,
         namespaces: [1].into_iter().collect(),
+        existing: [1, 2].into_iter().collect(),
         ..Snapshot::default()
     };
     for &(inode, pid, fd) in holders {
@@ -99,7 +100,7 @@ fn work_in(table: &mut Table, snapshot: &Snapshot, wanted: bool, has_lost: bool)
         prefers: &|_| true,
         has_lost,
     };
-    super::reconcile(table, snapshot, terms);
+    super::reconcile(table, snapshot, terms, |_, _, _| {});
 }
 
 /// A table past its first, empty snapshot.
@@ -360,10 +361,11 @@ fn an_end_whose_last_record_was_lost_does_not_stay_live() {
     table.apply(&closes, |_, _, _| {});
     assert_eq!(table.live(), 1, "for all that is known its fd may be held");
 
-    // Its fd still is: 99 is an inode that sock_diag does not list.
+    // Its fd still is.
     table.begin_snapshot();
-    reconcile(&mut table, &snapshot(2 * SECOND, vec![], &[(99, 50, 5)]));
-    assert_eq!(table.live(), 1);
+    let held = vec![socket(1, ends(4000, 80), State::Close, 99)];
+    reconcile(&mut table, &snapshot(2 * SECOND, held, &[(99, 50, 5)]));
+    assert_eq!((table.live(), table.counters().repaired), (1, 0));
     table.begin_snapshot();
     reconcile(&mut table, &snapshot(4 * SECOND, vec![], &[]));
     assert_eq!(table.live(), 0);
@@ -422,10 +424,261 @@ fn of_several_holders_the_one_asked_for_owns() {
         prefers: &|holder| holder.pid == 50,
         has_lost: false,
     };
-    super::reconcile(&mut table, &shared, terms);
+    super::reconcile(&mut table, &shared, terms, |_, _, _| {});
     let owner = table
         .get(1)
         .and_then(|connection| connection.owner)
         .expect("owned");
     assert_eq!((owner.pid, owner.fd), (50, Some(8)));
+}
+
+/// What a snapshot tells, by socket.
+fn told(table: &mut Table, snapshot: &Snapshot, has_lost: bool) -> Vec<(u64, Change, Known)> {
+    let mut told = Vec::new();
+    let terms = Terms {
+        wants: &|_| true,
+        prefers: &|_| true,
+        has_lost,
+    };
+    table.begin_snapshot();
+    super::reconcile(table, snapshot, terms, |change, at, connection| {
+        assert_eq!(at, snapshot.ended);
+        told.push((connection.id.sock, change, connection.known));
+    });
+    told
+}
+
+#[test]
+fn what_a_snapshot_mends_is_told_once() {
+    let mut table = warm();
+    for sock in [1, 2] {
+        open(&mut table, SECOND, sock, 5);
+    }
+    let sockets = vec![
+        socket(2, ends(4000, 80), State::CloseWait, 12),
+        socket(3, ends(4002, 80), State::Established, 13),
+    ];
+    let after_loss = snapshot(2 * SECOND, sockets, &[(12, 50, 5)]);
+    let repaired = Known::Repaired;
+    assert_eq!(
+        told(&mut table, &after_loss, true),
+        [
+            (2, Change::State, repaired),
+            (3, Change::Opened, repaired),
+            (1, Change::AppClosed, repaired),
+            (1, Change::Gone, repaired),
+        ]
+    );
+    assert_eq!(told(&mut table, &after_loss, true), []);
+    let mut late = Vec::new();
+    let event = Event::Gone {
+        at: BootTime(4 * SECOND),
+        sock: 1,
+    };
+    table.apply(&event, |change, _, _| late.push(change));
+    assert_eq!(late, [], "its end has been told");
+}
+
+#[test]
+fn what_was_there_before_is_not_told() {
+    let mut table = Table::new(false, false);
+    let sockets = vec![socket(1, ends(4000, 80), State::Established, 11)];
+    assert_eq!(told(&mut table, &snapshot(0, sockets, &[]), false), []);
+}
+
+#[test]
+fn without_a_loss_one_snapshot_that_lacks_a_connection_does_not_end_it() {
+    let mut table = warm();
+    open(&mut table, SECOND, 1, 5);
+    let sockets = vec![socket(1, ends(4000, 80), State::Established, 11)];
+    let lacking = |at| snapshot(at * SECOND, vec![], &[]);
+    assert_eq!(told(&mut table, &lacking(2), false), []);
+    let found = snapshot(4 * SECOND, sockets, &[(11, 50, 5)]);
+    assert_eq!(told(&mut table, &found, false), []);
+    assert_eq!(told(&mut table, &lacking(6), false), []);
+    assert_eq!(told(&mut table, &lacking(8), false).len(), 2);
+    assert_eq!(table.live(), 0);
+}
+
+#[test]
+fn after_a_loss_what_turns_up_under_a_filter_was_lost() {
+    for (has_lost, known) in [(false, Known::Inherited), (true, Known::Repaired)] {
+        let mut table = Table::new(false, true);
+        told(&mut table, &snapshot(0, vec![], &[]), false);
+        let sockets = vec![socket(1, ends(4000, 80), State::Established, 11)];
+        let told = told(&mut table, &snapshot(SECOND, sockets, &[]), has_lost);
+        assert_eq!(told.len(), usize::from(has_lost));
+        assert_eq!(table.get(1).map(|connection| connection.known), Some(known));
+    }
+}
+
+#[test]
+fn a_dead_socket_that_was_held_before_is_inherited() {
+    let mut table = Table::new(false, false);
+    let never_connected = socket(2, ends(4001, 0), State::Close, 12);
+    let sockets = vec![socket(1, ends(4000, 80), State::Close, 11), never_connected];
+    told(
+        &mut table,
+        &snapshot(0, sockets, &[(11, 50, 5), (12, 50, 6)]),
+        false,
+    );
+    let dead = table.get(1).expect("inherited");
+    assert_eq!((dead.state, dead.known), (State::Close, Known::Inherited));
+    assert!(dead.is_held());
+    assert_eq!(
+        table.live(),
+        1,
+        "a socket without another end is no connection"
+    );
+}
+
+#[test]
+fn a_dead_socket_whose_holder_is_hidden_may_be_held() {
+    let mut table = warm();
+    let sockets = vec![socket(1, ends(4000, 80), State::Close, 11)];
+    told(
+        &mut table,
+        &snapshot(SECOND, sockets, &[(11, 50, 5)]),
+        false,
+    );
+    let mut hidden = snapshot(2 * SECOND, vec![], &[]);
+    hidden.unreadable.insert(50);
+    assert_eq!(told(&mut table, &hidden, true), []);
+    assert_eq!(
+        told(&mut table, &snapshot(3 * SECOND, vec![], &[]), true).len(),
+        2
+    );
+}
+
+/// A socket of another namespace, as /proc/PID/net shows it.
+fn bare(ends: Ends, state: State, inode: u32) -> Socket {
+    let mut socket = socket(0, ends, state, inode);
+    socket.sample.is_bare = true;
+    socket
+}
+
+#[test]
+fn a_socket_without_a_cookie_is_found_by_its_ends() {
+    let mut table = warm();
+    open(&mut table, SECOND, 7, 5);
+    let mut without = snapshot(2 * SECOND, vec![], &[(11, 70, 9)]);
+    without.nameless = vec![
+        bare(ends(4000, 80), State::CloseWait, 11),
+        bare(ends(4001, 80), State::Established, 12),
+    ];
+    let mended = told(&mut table, &without, true);
+    assert_eq!(mended, [(7, Change::State, Known::Repaired)]);
+    let connection = table.get(7).expect("live");
+    assert_eq!(connection.owner.map(|owner| owner.pid), Some(70));
+    assert_eq!(connection.idle_ms(BootTime(9 * SECOND)), None, "not told");
+    assert_eq!(table.live(), 1, "one that cannot be named is not adopted");
+}
+
+#[test]
+fn connections_go_with_their_namespace() {
+    let mut table = warm();
+    open(&mut table, SECOND, 7, 5);
+    let mut after = snapshot(2 * SECOND, vec![], &[]);
+    after.namespaces.clear();
+    assert_eq!(told(&mut table, &after, true), []);
+    after.existing.clear();
+    assert_eq!(told(&mut table, &after, true).len(), 2);
+}
+
+#[test]
+fn who_opened_a_connection_stays_on_record() {
+    let mut table = warm();
+    open(&mut table, SECOND, 1, 5);
+    let opener = |table: &Table| {
+        let connection = table.get(1).expect("live");
+        let opener = connection.opener().expect("seen");
+        let owner = connection.owner.expect("owned");
+        (
+            opener.pid,
+            opener.fd,
+            owner.pid,
+            owner.fd,
+            connection.owner_known,
+        )
+    };
+    let connect = Some(OwnerKnown::Connect);
+    assert_eq!(opener(&table), (50, Some(5), 50, Some(5), connect));
+    assert_eq!(
+        table.get(1).and_then(|c| c.holders()),
+        None,
+        "not looked yet"
+    );
+
+    let mut at = SECOND;
+    let mut hold = |table: &mut Table, holders: &[(u32, u32, i32)]| {
+        at += SECOND;
+        let sockets = vec![socket(1, ends(4000, 80), State::Established, 11)];
+        told(table, &snapshot(at, sockets, holders), false);
+        let holders = table.get(1).and_then(|c| c.holders()).expect("told");
+        let pairs: Vec<_> = holders.iter().map(|h| (h.pid, h.fd)).collect();
+        pairs
+    };
+    assert_eq!(hold(&mut table, &[(11, 50, 5)]), [(50, 5)]);
+    // dup(2), and the first fd closed.
+    assert_eq!(hold(&mut table, &[(11, 50, 8)]), [(50, 8)]);
+    assert_eq!(opener(&table), (50, Some(5), 50, Some(8), connect));
+    // Shared with a child, then left to it.
+    let both = [(11, 50, 8), (11, 60, 8)];
+    assert_eq!(hold(&mut table, &both), [(50, 8), (60, 8)]);
+    assert_eq!(hold(&mut table, &[(11, 60, 8)]), [(60, 8)]);
+    let fds = Some(OwnerKnown::Fds);
+    assert_eq!(opener(&table), (50, Some(5), 60, Some(8), fds));
+    assert_eq!(hold(&mut table, &[]), []);
+}
+
+#[test]
+fn named_by_address_a_socket_is_found_by_its_ends() {
+    let mut table = Table::new(true, false);
+    let inherited = || vec![socket(1, ends(4000, 80), State::Established, 11)];
+    told(&mut table, &snapshot(0, inherited(), &[(11, 50, 5)]), false);
+    // Its first record names it by its address.
+    let event = Event::State {
+        at: BootTime(SECOND),
+        sock: 0xffff_8000,
+        ends: ends(4000, 80),
+        old: State::Established,
+        new: State::CloseWait,
+        how: Circumstance::default(),
+        task: table.get(1).and_then(|c| c.owner).expect("owned"),
+    };
+    table.apply(&event, |_, _, _| {});
+    assert!(table.get(1).is_none() && table.get(0xffff_8000).is_some());
+    let mut seen = inherited();
+    seen[0].state = State::CloseWait;
+    assert_eq!(told(&mut table, &snapshot(2 * SECOND, seen, &[]), true), []);
+    assert_eq!(table.live(), 1);
+}
+
+#[test]
+fn a_socket_that_is_about_to_be_listed_is_not_missed() {
+    let mut table = warm();
+    let event = Event::State {
+        at: BootTime(2 * SECOND),
+        sock: 1,
+        ends: ends(4000, 80),
+        old: State::Close,
+        new: State::SynSent,
+        how: Circumstance::default(),
+        task: Owner {
+            pid: 50,
+            tid: None,
+            uid: 0,
+            comm: Comm::default(),
+            fd: None,
+        },
+    };
+    table.apply(&event, |_, _, _| {});
+    assert_eq!(
+        told(&mut table, &snapshot(2 * SECOND + 1, vec![], &[]), true),
+        []
+    );
+    assert_eq!(
+        told(&mut table, &snapshot(4 * SECOND, vec![], &[]), true).len(),
+        2
+    );
 }

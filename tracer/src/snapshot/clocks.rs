@@ -1,5 +1,7 @@
 //! Reads the clocks.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 
@@ -13,6 +15,12 @@ pub fn boot_time() -> BootTime {
         i128::from(spec.tv_sec()) * 1_000_000_000 + i128::from(spec.tv_nsec())
     });
     BootTime(u64::try_from(now).unwrap_or(0))
+}
+
+/// Processor time that this thread has used.
+#[must_use]
+pub fn thread_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 /// How boot time maps to wall time at this moment.

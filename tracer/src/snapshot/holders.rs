@@ -14,7 +14,7 @@ use crate::{
 
 /// Adds the holders of every socket, lowest pid first, and the processes whose
 /// fds could not be read.
-pub fn gather(snapshot: &mut Snapshot) {
+pub(super) fn gather(snapshot: &mut Snapshot) {
     let Ok(processes) = all_processes() else {
         return;
     };

@@ -4,12 +4,14 @@
 use anyhow::Result;
 
 use crate::reconcile::Snapshot;
+use closed::Closed;
+use sock_diag::Namespaces;
 
 pub mod clocks;
-pub mod holders;
-pub mod sock_diag;
-
-pub use sock_diag::Namespaces;
+mod closed;
+mod holders;
+mod proc_net;
+mod sock_diag;
 
 /// Inode of the pid namespace that the kernel starts with (`PROC_PID_INIT_INO`,
 /// include/linux/proc_ns.h).
@@ -23,24 +25,51 @@ pub fn has_initial_pids() -> bool {
     std::fs::metadata("/proc/self/ns/pid").is_ok_and(|ns| ns.ino() == INITIAL_PID_NAMESPACE)
 }
 
-/// Takes a snapshot of all sockets in `namespaces` and all their holders.
-///
-/// # Errors
-/// Where the kernel does not answer on netlink.
-pub fn take(namespaces: &Namespaces) -> Result<Snapshot> {
-    let began = clocks::boot_time();
-    let mut snapshot = Snapshot {
-        began,
-        ..Snapshot::default()
-    };
-    namespaces.dump(&mut snapshot)?;
-    // After the sockets: one that changes hands meanwhile is then seen with its
-    // new holder, or with none, never with one it had before.
-    holders::gather(&mut snapshot);
-    snapshot.ended = clocks::boot_time();
-    for socket in &mut snapshot.sockets {
-        // Times in tcp_info are relative to the dump.
-        socket.sample.at = began;
+/// Takes snapshots, and keeps what one may use of the one before.
+pub struct Gatherer {
+    namespaces: Namespaces,
+    closed: Closed,
+}
+
+impl Gatherer {
+    /// Enters all network namespaces that may be entered.
+    ///
+    /// # Errors
+    /// Where the kernel does not answer on netlink.
+    pub fn open() -> Result<Self> {
+        Ok(Self {
+            namespaces: Namespaces::open()?,
+            closed: Closed::default(),
+        })
     }
-    Ok(snapshot)
+
+    /// Takes a snapshot of all sockets and all their holders.
+    ///
+    /// # Errors
+    /// Where the kernel does not answer on netlink.
+    pub fn take(&mut self) -> Result<Snapshot> {
+        let began = clocks::boot_time();
+        let used = clocks::thread_time();
+        let existing = self.namespaces.refresh()?;
+        let mut snapshot = Snapshot {
+            began,
+            unreachable: self.namespaces.unreachable,
+            ..Snapshot::default()
+        };
+        self.namespaces.list(&mut snapshot)?;
+        // After the sockets: one that changes hands meanwhile is then seen with its
+        // new holder, or with none, never with one it had before.
+        holders::gather(&mut snapshot);
+        let netns_of = &existing.of;
+        self.closed
+            .gather(&mut snapshot, &self.namespaces, netns_of)?;
+        snapshot.existing = existing.all;
+        snapshot.ended = clocks::boot_time();
+        snapshot.cost = clocks::thread_time().saturating_sub(used);
+        for socket in snapshot.sockets.iter_mut().chain(&mut snapshot.nameless) {
+            // Times in tcp_info are relative to the dump.
+            socket.sample.at = began;
+        }
+        Ok(snapshot)
+    }
 }

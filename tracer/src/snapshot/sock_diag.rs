@@ -1,9 +1,8 @@
 //! Lists TCP sockets through sock_diag (netlink), in every network namespace
-//! that has a process or a name.
+//! that has a process or a name and could be entered.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ffi::OsStr,
     fs::{self, File},
     io,
     net::SocketAddr,
@@ -27,6 +26,9 @@ use nix::{
     sched::{CloneFlags, setns},
 };
 
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::proc_net;
 use crate::{
     decode::{Ends, Figures, tcp_info::TcpInfo},
     reconcile::{Snapshot, Socket},
@@ -43,10 +45,26 @@ const DUMP_TRIES: u32 = 3;
 
 /// A netlink socket in each network namespace. A socket stays in the namespace
 /// it was opened in, so they work on after the right to enter is dropped.
-pub struct Namespaces {
+///
+/// Namespaces made since then cannot be entered. Of their sockets /proc/PID/net
+/// of one of their processes tells what little it has.
+pub(super) struct Namespaces {
+    /// Our own.
+    own: u32,
     sockets: BTreeMap<u32, Netlink>,
+    /// A process of each namespace that has no netlink socket.
+    others: BTreeMap<u32, u32>,
     /// Namespaces that could not be entered.
-    pub unreachable: u32,
+    pub(super) unreachable: u32,
+}
+
+/// The network namespaces that exist.
+#[derive(Debug, Default)]
+pub(super) struct Existing {
+    /// Which one each process is in.
+    pub(super) of: FxHashMap<u32, u32>,
+    /// Those of processes, and those with a name.
+    pub(super) all: FxHashSet<u32>,
 }
 
 impl Namespaces {
@@ -55,11 +73,12 @@ impl Namespaces {
     ///
     /// # Errors
     /// Where our own cannot be opened.
-    pub fn open() -> Result<Self> {
+    pub(super) fn open() -> Result<Self> {
         let own = inode_of("/proc/self/ns/net").context("cannot read /proc/self/ns/net")?;
         let mut sockets = BTreeMap::from([(own, open()?)]);
         let mut unreachable = BTreeSet::new();
-        for path in candidates()? {
+        let of_processes = processes()?.map(namespace_of);
+        for path in of_processes.chain(named()) {
             let Some(inode) = inode_of(&path) else {
                 continue;
             };
@@ -79,22 +98,38 @@ impl Namespaces {
             }
         }
         Ok(Self {
+            own,
             sockets,
+            others: BTreeMap::new(),
             unreachable: u32::try_from(unreachable.len()).unwrap_or(u32::MAX),
         })
     }
 
-    /// Whether the sockets of this namespace are listed.
-    #[must_use]
-    pub fn covers(&self, netns: u32) -> bool {
-        self.sockets.contains_key(&netns)
+    /// Finds out which namespaces exist, and lets go of those that do not: a
+    /// netlink socket would keep one alive that nobody else has any more.
+    ///
+    /// # Errors
+    /// Where /proc cannot be read.
+    pub(super) fn refresh(&mut self) -> Result<Existing> {
+        let of: FxHashMap<u32, u32> = processes()?
+            .filter_map(|pid| Some((pid, inode_of(namespace_of(pid))?)))
+            .collect();
+        let mut all: FxHashSet<u32> = of.values().copied().collect();
+        all.extend(named().filter_map(inode_of));
+        all.insert(self.own);
+        self.sockets.retain(|netns, _| all.contains(netns));
+        let others = of.iter().map(|(&pid, &netns)| (netns, pid));
+        self.others = others
+            .filter(|(netns, _)| !self.sockets.contains_key(netns))
+            .collect();
+        Ok(Existing { of, all })
     }
 
     /// Lists all TCP sockets into `snapshot`.
     ///
     /// # Errors
     /// Where the kernel does not answer.
-    pub fn dump(&self, snapshot: &mut Snapshot) -> Result<()> {
+    pub(super) fn list(&self, snapshot: &mut Snapshot) -> Result<()> {
         for (&netns, netlink) in &self.sockets {
             let mut is_whole = true;
             for family in [AF_INET, AF_INET6] {
@@ -105,28 +140,36 @@ impl Namespaces {
                 snapshot.namespaces.insert(netns);
             }
         }
+        for (&netns, &pid) in &self.others {
+            // Its process may have ended: another one serves the next time.
+            if let Ok(sockets) = proc_net::read(pid, netns) {
+                snapshot.nameless.extend(sockets);
+                snapshot.namespaces.insert(netns);
+            }
+        }
         Ok(())
     }
 }
 
-/// Where namespaces are found: those of processes, and those that `ip netns` keeps
-/// without any.
-fn candidates() -> Result<Vec<PathBuf>> {
-    let is_process = |name: &OsStr| {
-        name.to_str()
-            .is_some_and(|name| name.parse::<u32>().is_ok())
-    };
-    let processes = fs::read_dir("/proc")
-        .context("cannot read /proc")?
-        .flatten();
-    let mut paths: Vec<PathBuf> = processes
-        .filter(|entry| is_process(&entry.file_name()))
-        .map(|entry| entry.path().join("ns/net"))
-        .collect();
-    if let Ok(named) = fs::read_dir("/run/netns") {
-        paths.extend(named.flatten().map(|entry| entry.path()));
-    }
-    Ok(paths)
+/// The ids of all processes.
+fn processes() -> Result<impl Iterator<Item = u32>> {
+    let entries = fs::read_dir("/proc").context("cannot read /proc")?;
+    Ok(entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok()))
+}
+
+fn namespace_of(pid: u32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/ns/net"))
+}
+
+/// Where names keep namespaces without any process: those of `ip netns`, and
+/// Docker's.
+fn named() -> impl Iterator<Item = PathBuf> {
+    ["/run/netns", "/run/docker/netns"]
+        .into_iter()
+        .flat_map(fs::read_dir)
+        .flat_map(|names| names.flatten().map(|entry| entry.path()))
 }
 
 fn inode_of(path: impl AsRef<Path>) -> Option<u32> {
@@ -258,23 +301,35 @@ fn socket(response: &InetResponse, netns: u32) -> Option<Socket> {
             || (state == State::SynRecv && header.inode == 0),
         uid: header.uid,
         sample: Sample {
-            inode: header.inode,
             recv_q: header.recv_queue,
             send_q: header.send_queue,
-            data_sent_ms: (info.data_segs_out > 0).then_some(info.last_data_sent.into()),
-            data_received_ms: (info.data_segs_in > 0).then_some(info.last_data_recv.into()),
             // Before the first acknowledgement the kernel counts from boot.
             ack_received_ms: (state != State::SynSent).then_some(info.last_ack_recv.into()),
             backoff,
-            data_segments_out: info.data_segs_out,
-            data_segments_in: info.data_segs_in,
-            ..Sample::default()
+            ..sample(&info, header.inode)
         },
-        figures: Figures {
-            tx_bytes: info.bytes_sent.saturating_sub(info.bytes_retrans),
-            rx_bytes: info.bytes_received,
-            retransmits: info.total_retrans,
-            srtt_us: info.rtt,
-        },
+        figures: figures(&info),
     })
+}
+
+/// What `tcp_info` tells of times and segments.
+pub(super) fn sample(info: &TcpInfo, inode: u32) -> Sample {
+    Sample {
+        inode,
+        data_sent_ms: (info.data_segs_out > 0).then_some(info.last_data_sent.into()),
+        data_received_ms: (info.data_segs_in > 0).then_some(info.last_data_recv.into()),
+        data_segments_out: info.data_segs_out,
+        data_segments_in: info.data_segs_in,
+        ..Sample::default()
+    }
+}
+
+/// What `tcp_info` tells of totals.
+pub(super) fn figures(info: &TcpInfo) -> Figures {
+    Figures {
+        tx_bytes: info.bytes_sent.saturating_sub(info.bytes_retrans),
+        rx_bytes: info.bytes_received,
+        retransmits: info.total_retrans,
+        srtt_us: info.rtt,
+    }
 }

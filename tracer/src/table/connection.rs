@@ -6,8 +6,8 @@ use arrayvec::ArrayVec;
 
 use crate::{
     clock::BootTime,
-    decode::{Ends, Figures, Owner},
-    tcp::{ClosedBy, Known, ResetBy, Role, State},
+    decode::{Comm, Ends, Figures, Owner},
+    tcp::{ClosedBy, Known, OwnerKnown, ResetBy, Role, State},
 };
 
 /// The states a connection passes through at most, without its self-loops:
@@ -56,6 +56,33 @@ pub struct Sample {
     pub data_segments_out: u32,
     /// Segments with payload received.
     pub data_segments_in: u32,
+    /// In CLOSE: the error that ended it waits to be read (`sk_err`).
+    pub error_waits: bool,
+    /// Only state, queues and inode are known: of the rest nothing was told.
+    pub is_bare: bool,
+}
+
+/// A process that has a socket open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Process id.
+    pub pid: u32,
+    /// File descriptor.
+    pub fd: i32,
+    /// Name of the process.
+    pub comm: Comm,
+}
+
+/// Who has a connection open, as the latest snapshot told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Holders {
+    /// No snapshot has told.
+    #[default]
+    Untold,
+    /// Its owner alone: the most frequent case, at no cost in memory.
+    Owner,
+    /// These, the lowest pid first; none once all have let go.
+    These(Box<[Holder]>),
 }
 
 /// A mini-socket that outlives the connection in the kernel.
@@ -93,6 +120,12 @@ pub struct Connection {
     pub known: Known,
     /// Who holds it; `None` for one not accepted yet or whose opening was not seen.
     pub owner: Option<Owner>,
+    /// How the owner is known.
+    pub owner_known: Option<OwnerKnown>,
+    /// Who opened it, where that is no longer the owner as it was then.
+    pub former_owner: Option<Box<Owner>>,
+    /// Who has it open.
+    pub holders: Holders,
     /// Now.
     pub state: State,
     /// Since when in `state`; `None` if since before the trace.
@@ -143,6 +176,9 @@ impl Connection {
             role,
             known: Known::Observed,
             owner: None,
+            owner_known: None,
+            former_owner: None,
+            holders: Holders::Untold,
             state,
             state_at: None,
             history: ArrayVec::new(),
@@ -170,6 +206,60 @@ impl Connection {
         self.rx_bytes = figures.rx_bytes;
         self.retransmits = figures.retransmits;
         self.srtt_us = figures.srtt_us;
+    }
+
+    /// Gives it an owner. Who opened it stays on record where fds tell of another.
+    pub fn own(&mut self, owner: Owner, known: OwnerKnown) {
+        if known != OwnerKnown::Fds {
+            self.former_owner = None;
+            self.owner_known = Some(known);
+        } else {
+            if self.former_owner.is_none() {
+                self.former_owner = self.opener().copied().map(Box::new);
+            }
+            if self.owner.is_none_or(|before| before.pid != owner.pid) {
+                self.owner_known = Some(known);
+            }
+        }
+        self.owner = Some(owner);
+    }
+
+    /// Who called connect, accept or listen, as it was then; `None` where that
+    /// was not seen.
+    #[must_use]
+    pub fn opener(&self) -> Option<&Owner> {
+        let is_opener = |known: &OwnerKnown| *known != OwnerKnown::Fds;
+        self.former_owner.as_deref().or_else(|| {
+            self.owner
+                .as_ref()
+                .filter(|_| self.owner_known.as_ref().is_some_and(is_opener))
+        })
+    }
+
+    /// Notes who has it open.
+    pub fn note_holders(&mut self, holders: &[Holder]) {
+        let owner = self.owner.map(|owner| (owner.pid, owner.fd, owner.comm));
+        self.holders = match holders {
+            [one] if owner == Some((one.pid, Some(one.fd), one.comm)) => Holders::Owner,
+            these => Holders::These(these.into()),
+        };
+    }
+
+    /// Who has it open, the lowest pid first; `None` where no snapshot has told.
+    #[must_use]
+    pub fn holders(&self) -> Option<Vec<Holder>> {
+        match &self.holders {
+            Holders::Untold => None,
+            Holders::These(these) => Some(these.to_vec()),
+            Holders::Owner => self.owner.and_then(|owner| {
+                let (pid, comm) = (owner.pid, owner.comm);
+                Some(vec![Holder {
+                    pid,
+                    fd: owner.fd?,
+                    comm,
+                }])
+            }),
+        }
     }
 
     /// Milliseconds since it was opened; `None` if that was before the trace.
@@ -200,7 +290,7 @@ impl Connection {
     /// no snapshot has told.
     #[must_use]
     pub fn idle_ms(&self, now: BootTime) -> Option<u64> {
-        let sample = self.sample.as_ref()?;
+        let sample = self.sample.as_ref().filter(|sample| !sample.is_bare)?;
         let quiet = match (sample.data_sent_ms, sample.data_received_ms) {
             (Some(sent), Some(received)) => Some(sent.min(received)),
             (one, other) => one.or(other),

@@ -11,7 +11,7 @@ use crate::{
     clock::BootTime,
     decode::{Circumstance, Ends},
     table::connection::{Connection, Linger},
-    tcp::{ClosedBy, ResetBy, State},
+    tcp::{ClosedBy, Known, ResetBy, State},
 };
 
 /// ETIMEDOUT, EHOSTUNREACH, ENETUNREACH: the peer was given up on.
@@ -183,7 +183,10 @@ impl Connection {
         }
         self.closed_at.get_or_insert(at);
         self.app_closed_at.get_or_insert(at);
-        self.closed_by.get_or_insert(ClosedBy::Local);
+        // Where records were lost, the one that told may be among them.
+        if self.known != Known::Repaired {
+            self.closed_by.get_or_insert(ClosedBy::Local);
+        }
     }
 }
 

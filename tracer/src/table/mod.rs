@@ -9,7 +9,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::{
     clock::BootTime,
     decode::{Circumstance, Ends, Event, Owner},
-    tcp::{Known, Role, State},
+    tcp::{Known, OwnerKnown, Role, State},
 };
 
 pub mod connection;
@@ -25,6 +25,10 @@ use sites::{SiteIndex, Sites};
 /// Connections tracked at once: four times what the largest hosts hold, some
 /// 2.5 GB. One more is counted as evicted at its opening.
 pub const MAX_CONNECTIONS: usize = 4_000_000;
+
+/// While the table is full of live ones, ended ones are looked for this often in
+/// as many newcomers as it holds.
+const LOOKS: usize = 64;
 
 /// Errno values of connect(2) that do not mean failure: EINTR, EALREADY and
 /// EINPROGRESS, and the kernel's own ERESTARTSYS, where the call goes on.
@@ -91,6 +95,8 @@ pub struct Table {
     /// then count births over the whole table.
     by_address: bool,
     births: u32,
+    /// Then, too: what snapshots brought in under its cookie, by its ends.
+    unnamed: FxHashMap<Ends, u64>,
     /// Listeners by namespace and port: more than one share it under SO_REUSEPORT.
     listening: FxHashMap<(u32, u16), u32>,
     /// What is heard and what has to be concluded.
@@ -102,6 +108,12 @@ pub struct Table {
     /// While a snapshot is being taken: sockets freed meanwhile, which must not
     /// be taken for missed ones.
     freed: Option<FxHashSet<u64>>,
+    /// How many connections are followed at once: [`MAX_CONNECTIONS`].
+    room: usize,
+    /// Until so many were seen no more room is looked for.
+    full_until: u64,
+    /// Connections that the last snapshot should have shown and did not.
+    missing: FxHashSet<u64>,
 }
 
 impl Table {
@@ -115,11 +127,15 @@ impl Table {
             counters: Counters::default(),
             by_address,
             births: 0,
+            unnamed: FxHashMap::default(),
             listening: FxHashMap::default(),
             hears: Hears::default(),
             is_partial,
             warming_up: true,
             freed: None,
+            room: MAX_CONNECTIONS,
+            full_until: 0,
+            missing: FxHashSet::default(),
         }
     }
 
@@ -219,9 +235,9 @@ impl Table {
                 state,
             } => {
                 if !self.entries.contains_key(&sock) {
-                    self.adopt(sock, ends, Role::Server, state, None);
+                    self.adopt(sock, ends, Role::Server, state, None, false);
                 }
-                self.hand_over(sock, owner);
+                self.hand_over(sock, owner, OwnerKnown::Accept);
                 if let Some(entry) = self.entries.get(&sock) {
                     tell(Change::Accepted, at, &entry.connection);
                 }
@@ -286,7 +302,13 @@ impl Table {
         connection.opened_at = Some(at);
         connection.state_at = Some(at);
         connection.history.push((state, at));
-        connection.owner = owner;
+        if let Some(owner) = owner {
+            let known = match role {
+                Role::Listener => OwnerKnown::Listen,
+                _ => OwnerKnown::Connect,
+            };
+            connection.own(owner, known);
+        }
         if self.insert(connection, Origin::Opened)
             && let Some(entry) = self.entries.get(&sock)
         {
@@ -307,7 +329,7 @@ impl Table {
             self.entries.contains_key(&sock) || (self.by_address && self.rename(sock, ends));
         if !is_known {
             let role = self.guess_role(ends, old);
-            self.adopt(sock, ends, role, old, None);
+            self.adopt(sock, ends, role, old, None, false);
         }
         let Some(entry) = self.entries.get_mut(&sock) else {
             return;
@@ -401,6 +423,10 @@ impl Table {
     /// Takes an entry out of the table.
     fn take(&mut self, sock: u64) -> Option<Entry> {
         let entry = self.entries.remove(&sock)?;
+        let ends = repair::ends_of(&entry.connection);
+        if self.unnamed.get(&ends) == Some(&sock) {
+            self.unnamed.remove(&ends);
+        }
         let end = (entry.connection.netns, entry.connection.local.port());
         if entry.connection.role == Role::Listener
             && let Some(count) = self.listening.get_mut(&end)
@@ -440,9 +466,14 @@ impl Table {
     fn insert(&mut self, connection: Connection, origin: Origin) -> bool {
         let counts = connection.role != Role::Listener;
         if counts {
-            self.counters.seen += 1;
-            if self.entries.len() >= MAX_CONNECTIONS {
-                self.counters.evicted += 1;
+            // One that is not followed turns up as unknown again and again.
+            let is_new = connection.opened_at.is_some() || self.warming_up;
+            let is_full = self.entries.len() >= self.room && !self.make_room();
+            if is_new || !is_full {
+                self.counters.seen += 1;
+            }
+            if is_full {
+                self.counters.evicted += u64::from(is_new);
                 return false;
             }
         }
@@ -469,11 +500,11 @@ impl Table {
 
     /// Gives a connection an owner, and its account with it: who holds it now is
     /// who must act.
-    pub fn hand_over(&mut self, sock: u64, owner: Owner) {
+    pub fn hand_over(&mut self, sock: u64, owner: Owner, known: OwnerKnown) {
         let Some(entry) = self.entries.get_mut(&sock) else {
             return;
         };
-        entry.connection.owner = Some(owner);
+        entry.connection.own(owner, known);
         if entry.connection.role == Role::Listener {
             return;
         }
@@ -491,6 +522,20 @@ impl Table {
         if entry.ended {
             self.sites.leave(entry.site, &entry.connection);
         }
+    }
+
+    /// Drops what has ended and is not freed yet: it is in its site's tally. Looks
+    /// again only after as many newcomers as a look is worth. False where all live.
+    fn make_room(&mut self) -> bool {
+        if self.counters.seen < self.full_until {
+            return false;
+        }
+        self.entries.retain(|_, entry| !entry.ended);
+        let is_full = self.entries.len() >= self.room;
+        if is_full {
+            self.full_until = self.counters.seen + (self.room / LOOKS) as u64;
+        }
+        !is_full
     }
 
     fn guess_role(&self, ends: Ends, state: State) -> Role {

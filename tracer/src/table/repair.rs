@@ -1,13 +1,14 @@
 //! What a snapshot may change in the table. Pure; decided in `reconcile`.
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{Entry, Origin, Table, end};
+use super::{Change, Entry, Origin, Table};
 use crate::{
     clock::BootTime,
-    decode::{Ends, Figures, Owner},
-    table::connection::{ConnId, Connection, Sample},
-    tcp::{Known, Role, State},
+    decode::{Ends, Owner},
+    reconcile::Socket,
+    table::connection::{ConnId, Connection, Holder, Sample},
+    tcp::{Known, OwnerKnown, Role, State},
 };
 
 impl Table {
@@ -17,10 +18,18 @@ impl Table {
         self.freed = Some(FxHashSet::default());
     }
 
-    /// The snapshot is worked in.
-    pub fn end_snapshot(&mut self) {
+    /// The snapshot is worked in; `missing` are the connections that it should
+    /// have shown and did not, and that stay all the same.
+    pub fn end_snapshot(&mut self, missing: FxHashSet<u64>) {
         self.freed = None;
         self.warming_up = false;
+        self.missing = missing;
+    }
+
+    /// Whether the snapshot before this one already lacked a connection.
+    #[must_use]
+    pub fn was_missing(&self, sock: u64) -> bool {
+        self.missing.contains(&sock)
     }
 
     /// Whether a socket was freed since the snapshot began.
@@ -37,12 +46,20 @@ impl Table {
         self.entries.get(&sock).map(|entry| &entry.connection)
     }
 
-    /// The name under which a socket with these ends is in the table.
+    /// The names of all connections by their ends. Of several with the same ends
+    /// all but one are in CLOSE.
     #[must_use]
-    pub fn find(&self, ends: Ends) -> Option<u64> {
-        self.connections()
-            .find(|connection| has_ends(connection, ends))
-            .map(|connection| connection.id.sock)
+    pub fn by_ends(&self) -> FxHashMap<Ends, u64> {
+        let mut names = FxHashMap::default();
+        for connection in self.connections() {
+            let name = names.entry(ends_of(connection));
+            if connection.state == State::Close {
+                name.or_insert(connection.id.sock);
+            } else {
+                name.insert_entry(connection.id.sock);
+            }
+        }
+        names
     }
 
     /// Whether sockets are named by address.
@@ -52,23 +69,51 @@ impl Table {
     }
 
     /// Adds a socket that nothing announced: there before the trace, kept back by
-    /// a filter until now, or its opening was lost.
-    pub fn adopt(&mut self, sock: u64, ends: Ends, role: Role, state: State, owner: Option<Owner>) {
+    /// a filter until now, or its opening was lost. `has_lost`: records were lost
+    /// lately, so that a filter is not what kept it back.
+    pub fn adopt(
+        &mut self,
+        sock: u64,
+        ends: Ends,
+        role: Role,
+        state: State,
+        owner: Option<Owner>,
+        has_lost: bool,
+    ) -> Known {
         let id = ConnId {
             sock,
             generation: 0,
         };
         let mut connection = Connection::new(id, ends, role, state);
-        connection.owner = owner;
-        let origin = if self.warming_up || self.is_partial {
-            connection.known = Known::Inherited;
-            Origin::Inherited
+        if let Some(owner) = owner {
+            connection.own(owner, OwnerKnown::Fds);
+        }
+        let (known, origin) = if self.warming_up || (self.is_partial && !has_lost) {
+            (Known::Inherited, Origin::Inherited)
         } else {
-            connection.known = Known::Repaired;
-            self.counters.repaired += 1;
-            Origin::Opened
+            (Known::Repaired, Origin::Opened)
         };
-        self.insert(connection, origin);
+        connection.known = known;
+        if self.insert(connection, origin) {
+            self.counters.repaired += u64::from(known == Known::Repaired);
+            if self.by_address {
+                self.unnamed.insert(ends, sock);
+            }
+        }
+        known
+    }
+
+    /// Tells of a connection that a snapshot brought in or changed.
+    pub(crate) fn tell(
+        &self,
+        sock: u64,
+        change: Change,
+        at: BootTime,
+        tell: &mut impl FnMut(Change, BootTime, &Connection),
+    ) {
+        if let Some(connection) = self.get(sock) {
+            tell(change, at, connection);
+        }
     }
 
     /// Corrects a state whose transition was missed.
@@ -85,33 +130,45 @@ impl Table {
     }
 
     /// Notes what the snapshot measured.
-    pub fn measure(&mut self, sock: u64, sample: Sample, figures: Figures) {
+    pub fn measure(&mut self, sock: u64, socket: &Socket, holders: &[Holder]) {
         let Some(entry) = self.entries.get_mut(&sock) else {
             return;
         };
         let connection = &mut entry.connection;
-        connection.sample = Some(sample);
-        connection.set_figures(figures);
-        note_holding(entry, sample);
+        connection.sample = Some(socket.sample);
+        connection.note_holders(holders);
+        if connection.local.port() == 0 {
+            // The port is chosen after the first transition.
+            connection.local = socket.ends.local;
+        }
+        if !socket.sample.is_bare {
+            connection.set_figures(socket.figures);
+        }
+        note_holding(entry, socket.sample);
     }
 
     /// Ends a connection whose end was missed.
-    pub fn vanish(&mut self, sock: u64, at: BootTime) {
-        if let Some(mut entry) = self.take(sock) {
+    pub fn vanish(
+        &mut self,
+        sock: u64,
+        at: BootTime,
+        tell: &mut impl FnMut(Change, BootTime, &Connection),
+    ) {
+        if let Some(entry) = self.entries.get_mut(&sock) {
             entry.connection.known = Known::Repaired;
-            entry.connection.free(at);
             self.counters.repaired += 1;
-            end(&mut entry, &mut self.counters, &mut self.sites);
+            self.gone(at, sock, tell);
         }
     }
 
     /// Named by address: gives a socket that a snapshot brought in, under its
     /// cookie, the name that its records use.
     pub(super) fn rename(&mut self, sock: u64, ends: Ends) -> bool {
-        let Some(old) = self.find(ends) else {
-            return false;
-        };
-        let Some(mut entry) = self.entries.remove(&old) else {
+        let Some(mut entry) = self
+            .unnamed
+            .remove(&ends)
+            .and_then(|old| self.entries.remove(&old))
+        else {
             return false;
         };
         entry.connection.id.sock = sock;
@@ -137,8 +194,10 @@ fn note_holding(entry: &mut Entry, sample: Sample) {
     }
 }
 
-fn has_ends(connection: &Connection, ends: Ends) -> bool {
-    connection.local == ends.local
-        && connection.remote == ends.remote
-        && connection.netns == ends.netns
+pub(super) fn ends_of(connection: &Connection) -> Ends {
+    Ends {
+        local: connection.local,
+        remote: connection.remote,
+        netns: connection.netns,
+    }
 }

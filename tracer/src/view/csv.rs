@@ -9,7 +9,7 @@ use csv::WriterBuilder;
 
 use crate::model::{
     connection::Connection,
-    fields::{FIELDS, Value},
+    fields::{FIELDS, Value, holders_text},
     untrusted::spelled_out,
 };
 
@@ -50,6 +50,7 @@ fn cell(value: Value<'_>) -> String {
                 .collect();
             entries.join(" ")
         }
+        Value::Holders(holders) => holders_text(holders),
     }
 }
 

@@ -6,12 +6,12 @@ use jiff::{Timestamp, ToSpan};
 use crate::{
     diagnosis::{Class, Confidence, Evidence, Fault, Verdict},
     model::{
-        connection::Connection,
+        connection::{Connection, Holder},
         event::{Event, EventName},
         report::{Check, CodeSite, Doctor, Group, GroupOwner, Leaks, Loss, Status, Summary},
         untrusted::Untrusted,
     },
-    tcp::{ClosedBy, Known, Role, State},
+    tcp::{ClosedBy, Known, OwnerKnown, Role, State},
 };
 
 pub(super) const LOSS: Loss = Loss {
@@ -19,6 +19,7 @@ pub(super) const LOSS: Loss = Loss {
     ring_full: 100,
     hook_missed: 20,
     repaired: 3,
+    undecodable: 2,
 };
 
 /// Noon and so many milliseconds.
@@ -69,6 +70,23 @@ pub(super) fn close_wait(name: &str, fd: i32) -> Connection {
             (State::Established, noon(-61_232)),
             (State::CloseWait, noon(-60_950)),
         ],
+        holders: Some(vec![
+            Holder {
+                pid: 4242,
+                fd,
+                comm: Untrusted::from(name),
+            },
+            Holder {
+                pid: 4250,
+                fd: 3,
+                comm: Untrusted::from(name),
+            },
+        ]),
+        owner_known: Some(OwnerKnown::Connect),
+        opener_pid: Some(4242),
+        opener_tid: Some(4243),
+        opener_comm: Some(Untrusted::from(name)),
+        opener_fd: Some(fd),
     }
 }
 
@@ -96,6 +114,12 @@ fn inherited() -> Connection {
         connect_errno: None,
         connect_us: None,
         history: Vec::new(),
+        holders: None,
+        owner_known: None,
+        opener_pid: None,
+        opener_tid: None,
+        opener_comm: None,
+        opener_fd: None,
         ..close_wait("", 9)
     }
 }
@@ -108,6 +132,7 @@ fn fin_wait(name: &str) -> Connection {
         state: State::FinWait2,
         lingers: Some(State::FinWait2),
         app_closed_at: Some(noon(-5_000)),
+        holders: Some(Vec::new()),
         ..close_wait(name, 11)
     }
 }

@@ -104,8 +104,22 @@ impl Serialize for Value<'_> {
                 }
                 seq.end()
             }
+            Self::Holders(holders) => {
+                serializer.collect_seq(holders.iter().map(|holder| Process {
+                    pid: holder.pid,
+                    fd: holder.fd,
+                    comm: holder.comm.raw(),
+                }))
+            }
         }
     }
+}
+
+#[derive(Serialize)]
+struct Process<'a> {
+    pid: u32,
+    fd: i32,
+    comm: &'a str,
 }
 
 #[derive(Serialize)]

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     model::{
         connection::Connection,
-        fields::{Field, Unit, Value, field},
+        fields::{Field, Unit, Value, field, holders_text},
         untrusted::spelled_out,
     },
     tcp::State,
@@ -50,6 +50,7 @@ pub(super) fn shown(field: &Field, connection: &Connection) -> String {
             let states: Vec<_> = history.iter().map(|(state, _)| state.name()).collect();
             states.join(" ")
         }
+        (Value::Holders(holders), _) => holders_text(holders),
     }
 }
 

@@ -157,8 +157,15 @@ pub(super) fn loss_sentence(loss: &Loss) -> String {
         0 => String::new(),
         n => format!(" {} repaired from a snapshot.", count(n, "connection")),
     };
+    let undecodable = match loss.undecodable {
+        0 => String::new(),
+        n => format!(
+            " {} not understood: a defect of tcpleak.",
+            count(n, "record")
+        ),
+    };
     if loss.events_lost == 0 {
-        return format!("Nothing lost.{repaired}");
+        return format!("Nothing lost.{repaired}{undecodable}");
     }
     let cause = if loss.ring_full > 0 {
         " A larger --ring-size loses less."
@@ -166,7 +173,7 @@ pub(super) fn loss_sentence(loss: &Loss) -> String {
         ""
     };
     format!(
-        "{} lost ({} ring full, {} hook missed).{repaired}{cause}",
+        "{} lost ({} ring full, {} hook missed).{repaired}{undecodable}{cause}",
         count(loss.events_lost, "event"),
         loss.ring_full,
         loss.hook_missed,

@@ -1,11 +1,14 @@
 //! What is still held is live, however the connection itself came to its end, and
 //! belongs to the process, whatever its threads are called.
 
-use anyhow::Result;
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result};
 
 use crate::support::{
     Program, Tcpleak,
-    report::{group_of, numbers},
+    report::{fds, group_of, list, numbers},
+    tcpleak,
 };
 
 /// Connections that each program forgets.
@@ -38,5 +41,29 @@ fn sockets_that_are_held_after_their_end_are_found() -> Result<()> {
     let group = group_of(&report, duplicated.pid(), "client")?;
     assert_eq!(group["verdict"]["code"], "dead-fd", "{group}");
     assert_eq!(group["live"], FORGOTTEN, "{group}");
+    Ok(())
+}
+
+#[test]
+fn dead_sockets_that_were_held_before_the_start_are_found() -> Result<()> {
+    let dead = Program::start("dead_fds", "5 read")?;
+    let held = numbers(&dead.hear()?, "fds")?;
+
+    // `ss` shows none of them.
+    let ps = tcpleak::run(&format!("ps --pid {} --format json", dead.pid()))?.json()?;
+    let closed = list(&ps, "connections")?.iter();
+    let closed: Vec<_> = closed.filter(|c| c["state"] == "CLOSE").collect();
+    let listed: BTreeSet<_> = closed.iter().map(|c| c["fd"].as_i64()).collect();
+    assert_eq!(listed, held.iter().copied().map(Some).collect(), "{ps}");
+
+    let report = tcpleak::run("leaks --for 4s --format json")?.json()?;
+    let group = group_of(&report, dead.pid(), "client")?;
+    assert_eq!(group["verdict"]["code"], "dead-fd", "{group}");
+    assert_eq!(fds(group)?, held);
+    let first = list(group, "connections")?.first().context("none")?;
+    assert_eq!(first["known"], "inherited", "{first}");
+    assert_eq!(first["remote"], group["remote"], "{first}");
+    let ids: BTreeSet<_> = closed.iter().map(|c| c["id"].as_str()).collect();
+    assert!(ids.contains(&first["id"].as_str()), "one name in both");
     Ok(())
 }

@@ -1,9 +1,13 @@
 //! What is lost is said, and does no harm to what is told afterwards.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
-use crate::support::{Program, Tcpleak, net::ss, report::groups_of};
+use serde_json::Value;
+
+use crate::support::{Program, Tcpleak, net::ss, report::groups_of, wait_for};
 
 /// Connections made while nobody reads the ring: far more than it holds.
 const MANY: &str = "many 3000";
@@ -34,6 +38,84 @@ fn trace_says_what_it_lost_and_goes_on() -> Result<()> {
         !finished.stderr.contains(" 0 records lost"),
         "{}",
         finished.stderr
+    );
+    Ok(())
+}
+
+#[test]
+fn trace_tells_what_a_snapshot_mended() -> Result<()> {
+    let mut ends = Program::start("ends", "")?;
+    let port = u16::try_from(ends.hear()?["port"].as_u64().context("no port")?)?;
+    let tcpleak = Tcpleak::watching(&format!(
+        "trace --ring-size 64KiB --port {port} --format jsonl"
+    ))?;
+    ends.ask("hold 8")?;
+    let is_open = |event: &Value| event["event"] == "established";
+    wait_for("the connections before the loss", || {
+        let opened = tcpleak.lines()?.iter().filter(|e| is_open(e)).count();
+        Ok((opened == 16).then_some(()))
+    })?;
+    tcpleak.signal(Signal::SIGSTOP)?;
+    ends.ask(MANY)?;
+    // Neither these ends nor these births can be heard.
+    ends.ask("drop 3")?;
+    ends.ask("hold 5")?;
+    tcpleak.signal(Signal::SIGCONT)?;
+
+    // What was told to be open and not to be gone is what `ss` shows.
+    wait_for("the mending", || {
+        let events = tcpleak.lines()?;
+        let mut open = BTreeMap::new();
+        for event in &events {
+            let ends = (event["local"].as_str(), event["remote"].as_str());
+            match (event["event"].as_str(), event["id"].as_str()) {
+                (_, None) => {}
+                (Some("gone"), id) => drop(open.remove(&id)),
+                (_, id) => drop(open.insert(id, ends)),
+            }
+        }
+        let open: BTreeSet<_> = open.into_values().collect();
+        let listed = ss(port)?;
+        let listed = listed.iter().filter(|s| s.state == "ESTABLISHED");
+        let listed: BTreeSet<_> = listed
+            .map(|s| (Some(s.local.as_str()), Some(s.remote.as_str())))
+            .collect();
+        assert_eq!(listed.len(), 20, "both ends of ten");
+        Ok((open == listed).then_some(()))
+    })?;
+    let events = tcpleak.interrupt()?.lines()?;
+    let repaired = |name: &str| {
+        let is_it = |e: &&Value| e["event"] == name && e["known"] == "repaired";
+        events.iter().filter(is_it).count()
+    };
+    assert!(repaired("open") >= 10, "five were opened unheard");
+    assert!(repaired("gone") >= 6, "three ended unheard");
+    let gone = events.iter().filter(|event| event["event"] == "gone");
+    let once: BTreeSet<_> = gone.clone().map(|event| event["id"].as_str()).collect();
+    assert_eq!(once.len(), gone.count(), "each is gone once");
+    Ok(())
+}
+
+/// Connections passed on, to be closed one by one by who holds them.
+const PASSED_ON: usize = 400;
+
+#[test]
+fn snapshots_go_on_where_nothing_is_lost() -> Result<()> {
+    let tcpleak = Tcpleak::watching("trace --comm python3 --format jsonl")?;
+    let mut passed = Program::start("passed_on", &PASSED_ON.to_string())?;
+    let holder = passed.hear()?["holder"].clone();
+    // No event tells that a socket changed hands: the end of each names who
+    // opened it, until a snapshot has seen who holds it.
+    wait_for("an end that names the holder", || {
+        passed.ask("close")?;
+        let is_it = |event: &Value| event["event"] == "gone" && event["pid"] == holder;
+        Ok(tcpleak.lines()?.iter().any(is_it).then_some(()))
+    })?;
+    let finished = tcpleak.interrupt()?;
+    let said = finished.stderr;
+    assert!(
+        said.contains(" 0 records lost, 0 connections repaired"),
+        "{said}"
     );
     Ok(())
 }

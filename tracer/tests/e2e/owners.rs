@@ -116,6 +116,14 @@ fn a_leak_is_of_the_process_that_it_was_passed_to() -> Result<()> {
     assert_eq!(leak["verdict"]["code"], "missing-close", "{leak}");
     assert_eq!(leak["live"], 4);
     assert_eq!(fds(leak)?, numbers(&said, "fds")?);
+    for connection in list(leak, "connections")? {
+        assert_eq!(connection["owner_known"], "fds", "{connection}");
+        assert_eq!(connection["opener_pid"], said["opener"], "{connection}");
+        let holders = list(connection, "holders")?;
+        assert_eq!(holders.len(), 1, "{connection}");
+        assert_eq!(holders[0]["pid"], holder, "{connection}");
+        assert_eq!(holders[0]["fd"], connection["fd"], "{connection}");
+    }
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use super::{check, in_one_line};
 use crate::{
     load::privileges,
     model::report::{Check, Status},
-    snapshot::{self, Namespaces},
+    snapshot::Gatherer,
 };
 
 const SOCK_DIAG_FIX: &str =
@@ -14,39 +14,35 @@ const SOCK_DIAG_FIX: &str =
 
 /// Takes a snapshot, as they do.
 pub(super) fn checks() -> Vec<Check> {
-    let mut checks = Vec::new();
-    let missing = |error: &anyhow::Error| {
-        let fix = SOCK_DIAG_FIX.to_owned();
-        check("sock_diag", Status::Missing, in_one_line(error), Some(fix))
-    };
-    let namespaces = match Namespaces::open() {
-        Ok(namespaces) => namespaces,
-        Err(error) => return vec![missing(&error)],
-    };
-    match snapshot::take(&namespaces) {
-        Ok(snapshot) => {
-            let found = format!(
-                "{} TCP sockets in {} network namespace{}",
-                snapshot.sockets.len(),
-                snapshot.namespaces.len(),
-                if snapshot.namespaces.len() == 1 {
-                    ""
-                } else {
-                    "s"
-                }
-            );
-            checks.push(check("sock_diag", Status::Ok, found, None));
-            checks.push(holders(snapshot.unreadable.len()));
+    let snapshot = match Gatherer::open().and_then(|mut gatherer| gatherer.take()) {
+        Ok(snapshot) => snapshot,
+        Err(error) => {
+            let fix = Some(SOCK_DIAG_FIX.to_owned());
+            let found = in_one_line(&error);
+            return vec![check("sock_diag", Status::Missing, found, fix)];
         }
-        Err(error) => checks.push(missing(&error)),
-    }
-    if namespaces.unreachable > 0 {
+    };
+    let found = format!(
+        "{} TCP sockets in {} network namespace{}",
+        snapshot.sockets.len(),
+        snapshot.namespaces.len(),
+        if snapshot.namespaces.len() == 1 {
+            ""
+        } else {
+            "s"
+        }
+    );
+    let mut checks = vec![
+        check("sock_diag", Status::Ok, found, None),
+        holders(snapshot.unreadable.len()),
+    ];
+    if snapshot.unreachable > 0 {
         checks.push(check(
             "network namespaces",
             Status::Degraded,
             format!(
                 "{} cannot be entered: sockets opened there before the start are not seen",
-                namespaces.unreachable
+                snapshot.unreachable
             ),
             Some("run as root, or grant CAP_SYS_ADMIN".to_owned()),
         ));

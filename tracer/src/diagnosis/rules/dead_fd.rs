@@ -9,12 +9,12 @@ use crate::{
     diagnosis::{
         Case, Class, Confidence, Evidence, Fault, Verdict,
         rules::Hint,
-        signs::{PATIENCE_MS, SEVERAL},
+        signs::{PATIENCE_MS, SEVERAL, sample_since},
         text::{connections, have, place, program, span},
         trend::piles_up,
     },
     table::connection::Connection,
-    tcp::{ClosedBy, Role, State},
+    tcp::{ClosedBy, Known, Role, State},
 };
 
 /// This verdict's name.
@@ -37,23 +37,35 @@ fn is_dead(connection: &Connection) -> bool {
         Some(ClosedBy::Local) => connection.half_closed,
         // The peer's FIN came first: `missing-close`.
         Some(ClosedBy::Peer) => false,
-        Some(ClosedBy::Exit) | None => connection.error != 0,
+        Some(ClosedBy::Exit) => connection.error != 0,
+        // A snapshot may have found it so.
+        None => connection.error != 0 || connection.known != Known::Observed,
     };
     ended && connection.state == State::Close && connection.is_held()
 }
 
-fn died_at(connection: &Connection) -> Option<BootTime> {
-    connection.closed_at.or(connection.state_at)
+/// When it died, at the latest.
+fn died_at(case: &Case<'_>, connection: &Connection) -> Option<BootTime> {
+    let seen = connection.closed_at.or(connection.state_at);
+    seen.or((connection.known == Known::Inherited).then_some(case.from))
+}
+
+/// Whether the program knows of the end: a read, a write or a poll took the error
+/// away. A shutdown by both sides leaves none to take.
+fn is_met(connection: &Connection) -> bool {
+    let died = connection.closed_at.or(connection.state_at);
+    let sample = sample_since(connection, died);
+    sample.is_some_and(|sample| !sample.error_waits)
 }
 
 /// Whether the program met the end: it serves (servers do not pool), was told
-/// by connect, had shut the connection down, or had used it less than
-/// `in_use_ms` before.
-fn is_definite(connection: &Connection, in_use_ms: u64) -> bool {
-    if connection.role == Role::Server || connection.half_closed {
+/// by connect or by the error, had shut the connection down, or had used it less
+/// than `in_use_ms` before.
+fn is_definite(case: &Case<'_>, connection: &Connection, in_use_ms: u64) -> bool {
+    if connection.role == Role::Server || connection.half_closed || is_met(connection) {
         return true;
     }
-    let Some(died) = died_at(connection) else {
+    let Some(died) = died_at(case, connection) else {
         return false;
     };
     if is_failed_connect(connection) {
@@ -81,14 +93,15 @@ fn is_failed_connect(connection: &Connection) -> bool {
 #[must_use]
 pub fn check(case: &Case<'_>) -> Option<Verdict> {
     let dead: Vec<_> = case.live.iter().filter(|c| is_dead(c)).collect();
-    let times: Vec<_> = dead.iter().filter_map(|c| died_at(c)).collect();
+    let times: Vec<_> = dead.iter().filter_map(|c| died_at(case, c)).collect();
     let growing = piles_up(case, &times);
     let older = |limit: u64| dead.iter().filter(move |c| case.state_ms(c) > limit);
     let proven = older(case.grace_ms())
-        .filter(|c| growing || is_definite(c, IN_USE_MS))
+        .filter(|c| growing || is_definite(case, c, IN_USE_MS))
         .count();
     let several = proven >= SEVERAL;
-    let one = older(PATIENCE_MS).any(|c| !is_failed_connect(c) && is_definite(c, MID_EXCHANGE_MS));
+    let one =
+        older(PATIENCE_MS).any(|c| !is_failed_connect(c) && is_definite(case, c, MID_EXCHANGE_MS));
     if !several && !one {
         return None;
     }
@@ -137,7 +150,7 @@ pub(crate) fn hint(case: &Case<'_>) -> Option<Hint> {
         .collect();
     let known = dead
         .iter()
-        .any(|c| is_definite(c, IN_USE_MS) && !is_failed_connect(c));
+        .any(|c| is_definite(case, c, IN_USE_MS) && !is_failed_connect(c));
     (known || dead.len() >= SEVERAL).then(|| Hint {
         why: format!(
             "{} {} {} ended by a reset or a timeout and not been closed since: an idle pool that has not noticed, or a close forgotten on errors",

@@ -2,13 +2,11 @@
 
 use std::net::SocketAddr;
 
-use arrayvec::ArrayVec;
-
 use super::{NOW, ago};
 use crate::{
-    decode::{Comm, Owner},
+    decode::{Comm, Ends, Owner},
     table::connection::{ConnId, Connection, Sample},
-    tcp::{ClosedBy, Known, Role, State},
+    tcp::{ClosedBy, Known, OwnerKnown, Role, State},
 };
 
 /// One connection in the making.
@@ -24,45 +22,34 @@ pub(crate) fn conn(state: State, ms: u64) -> Conn {
         comm: Comm::from(&b"\x1b[31mevil"[..]),
         fd: Some(7),
     };
-    Conn(Connection {
-        id: ConnId {
-            sock: 1,
-            generation: 0,
-        },
-        netns: 1,
+    let id = ConnId {
+        sock: 1,
+        generation: 0,
+    };
+    let ends = Ends {
         local: SocketAddr::from(([127, 0, 0, 1], 41_456)),
         remote: SocketAddr::from(([127, 0, 0, 1], 8_099)),
-        role: Role::Client,
-        known: Known::Observed,
-        owner: Some(owner),
-        state,
-        state_at: Some(ago(ms)),
-        history: ArrayVec::new(),
-        opened_at: Some(ago(ms + 100)),
-        established_at: (state != State::SynSent).then(|| ago(ms + 99)),
-        app_closed_at: None,
-        closed_at: None,
-        closed_by: None,
-        reset_by: None,
-        error: 0,
-        half_closed: false,
-        linger: None,
-        connect: None,
-        tx_bytes: 100,
-        rx_bytes: 200,
-        retransmits: 0,
-        srtt_us: 50,
-        sample: Some(Sample {
-            at: NOW,
-            inode: 4_242,
-            data_sent_ms: Some(ms + 60),
-            data_received_ms: Some(ms + 50),
-            ack_received_ms: Some(ms),
-            data_segments_out: 1,
-            data_segments_in: 1,
-            ..Sample::default()
-        }),
-    })
+        netns: 1,
+    };
+    let mut conn = Connection::new(id, ends, Role::Client, state);
+    conn.own(owner, OwnerKnown::Connect);
+    conn.state_at = Some(ago(ms));
+    conn.opened_at = Some(ago(ms + 100));
+    conn.established_at = (state != State::SynSent).then(|| ago(ms + 99));
+    conn.tx_bytes = 100;
+    conn.rx_bytes = 200;
+    conn.srtt_us = 50;
+    conn.sample = Some(Sample {
+        at: NOW,
+        inode: 4_242,
+        data_sent_ms: Some(ms + 60),
+        data_received_ms: Some(ms + 50),
+        ack_received_ms: Some(ms),
+        data_segments_out: 1,
+        data_segments_in: 1,
+        ..Sample::default()
+    });
+    Conn(conn)
 }
 
 /// One that the peer hung up `ms` ago, 30 s after the last exchange, which was
@@ -92,6 +79,7 @@ pub(crate) fn dead(by: ClosedBy, ms: u64, idle: u64) -> Conn {
             at: ago(ms),
             data_sent_ms: Some(idle),
             data_received_ms: Some(idle),
+            error_waits: true,
             ..*sample
         };
     }

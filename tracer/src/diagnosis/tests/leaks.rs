@@ -89,6 +89,35 @@ fn a_pool_whose_server_restarted_has_not_noticed() {
     assert!(verdict.why.contains("not noticed"));
 }
 
+/// Dead before the trace, last used `idle` ms ago.
+fn found_dead(idle: u64, error_waits: bool) -> Conn {
+    let mut conn = dead(ClosedBy::Reset, 0, idle).inherited();
+    (conn.0.closed_at, conn.0.closed_by, conn.0.error) = (None, None, 0);
+    conn.edit(|sample| sample.error_waits = error_waits)
+}
+
+#[test]
+fn dead_since_before_the_watch() {
+    let watched = 60_000;
+    let found = |idle, error_waits| site().with(3, found_dead(idle, error_waits)).judge();
+    assert_eq!(found(600_000, false).code, DEAD, "the program knows");
+    assert_eq!(found(watched + IN_USE_MS, true).code, DEAD, "it was in use");
+    let pool = found(watched + IN_USE_MS + 1, true);
+    assert_eq!(pool.code, UNKNOWN);
+    assert!(pool.why.contains("not noticed"), "{}", pool.why);
+    assert_eq!(one(found_dead(600_000, false)).code(), UNKNOWN);
+}
+
+#[test]
+fn dead_ones_whose_error_was_read() {
+    let read = reset(20_000, 600_000).edit(|sample| sample.error_waits = false);
+    assert_eq!(site().with(3, read).code(), DEAD);
+    // What the snapshot before the end showed tells nothing.
+    let mut before = reset(20_000, 600_000).edit(|sample| sample.error_waits = false);
+    before = before.edit(|sample| sample.at = crate::clock::BootTime(1));
+    assert_eq!(site().with(3, before).code(), UNKNOWN);
+}
+
 #[test]
 fn let_go_or_never_used_is_not_dead() {
     let mut released = reset(90_000, 0);

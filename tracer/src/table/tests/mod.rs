@@ -62,7 +62,7 @@ impl Script {
     fn new() -> Self {
         let mut table = Table::new(false, false);
         table.begin_snapshot();
-        table.end_snapshot();
+        table.end_snapshot(Default::default());
         Self {
             table,
             now: 0,
@@ -446,4 +446,28 @@ fn a_listener_is_no_connection() {
     assert_eq!(script.table.counters().seen, 0);
     script.step(7, State::Listen, State::Close, CLOSES).gone(7);
     assert_eq!(script.table.counters().closed, 0);
+}
+
+#[test]
+fn where_the_table_is_full_what_has_ended_goes_first_and_live_ones_never() {
+    let mut script = Script::new();
+    script.table.room = 3;
+    script.connected(1).connected(2).connected(3);
+    script.connected(4);
+    assert_eq!(script.table.counters().evicted, 1);
+    // 3 has ended, and is not freed yet.
+    script.step(3, State::Established, State::FinWait1, CLOSES);
+    script.step(3, State::FinWait1, State::FinWait2, CLOSES);
+    script.step(3, State::FinWait2, State::Close, CLOSES);
+    script.connected(5);
+    let mut kept: Vec<_> = script.table.connections().map(|c| c.id.sock).collect();
+    kept.sort_unstable();
+    assert_eq!(kept, [1, 2, 5]);
+    script.gone(3);
+    let counters = script.table.counters();
+    assert_eq!(
+        (counters.seen, counters.closed, counters.evicted),
+        (5, 1, 1)
+    );
+    assert_eq!(script.table.live(), 3);
 }

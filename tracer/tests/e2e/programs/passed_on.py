@@ -1,13 +1,15 @@
 """passed_on COUNT: accepts COUNT connections and passes them over a unix socket
-to another process, which keeps them after their clients have closed. Says both
-pids, and the fds of the holder."""
+to another process, which keeps them after their clients have closed, and closes
+one at each command. Says both pids, and the fds of the holder."""
 
 import os
 import socket
 import sys
+import time
 
-from e2e import listen, pair, say, wait_for_end
+from e2e import commands, listen, pair, port_of, say
 
+listener = listen()
 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
 if os.fork() == 0:
     ours.close()
@@ -17,12 +19,15 @@ if os.fork() == 0:
             break
         held += message[1]
         theirs.sendall(b"k")
-    say(holder=os.getpid(), opener=os.getppid(), fds=held)
-    wait_for_end()
+    say(holder=os.getpid(), opener=os.getppid(), port=port_of(listener), fds=held)
+    for _ in commands():
+        # Slowly, so that snapshots come in between.
+        time.sleep(0.1)
+        os.close(held.pop())
+        say(left=len(held))
     os._exit(0)
 
 theirs.close()
-listener = listen()
 for _ in range(int(sys.argv[1])):
     client, server = pair(listener)
     socket.send_fds(ours, [b"x"], [server.fileno()])
