@@ -1,0 +1,569 @@
+"""One connection's life: opened, then a random walk of legal acts, then ended or
+abandoned. After each act the kernel must be where the model is."""
+
+import errno
+import os
+import random
+import socket
+import time
+
+import kernel
+import tcp
+from hands import Child
+
+# How long the kernel may take to do what it must, in seconds.
+PATIENCE = 60
+# Most that waits unread, in bytes: less than any receive buffer takes.
+UNREAD = 32768
+# Shortest TCP_USER_TIMEOUT that the kernel knows, in milliseconds.
+GIVE_UP = 1
+
+ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
+
+
+class Walk:
+    """Random by `seed` and `index` alone, whatever else goes on."""
+
+    def __init__(self, seed, index, here):
+        self.index = index
+        self.rng = random.Random(f"{seed}/{index}")
+        self.here = here
+        # What was done, for whoever has to understand a difference.
+        self.script = []
+        self.sides = []
+        self.children = []
+        self.listener = None
+        self.client = self.server = None
+
+    # -- the whole
+
+    def run(self):
+        """Yields between acts: True after one, False while the kernel is waited for."""
+        self.listen()
+        opening = self.weighted(
+            (80, self.open),
+            (4, self.refused),
+            (1, self.timed_out),
+            (2, self.given_up),
+            (1, self.to_itself),
+        )
+        yield from opening()
+        long = self.rng.random() < 0.2
+        for _ in range(self.rng.randint(5, 25) if long else self.rng.randint(0, 5)):
+            yield from self.act()
+        if self.rng.random() < 0.06:
+            self.note("abandon")
+        else:
+            yield from self.end()
+        for child in list(self.children):
+            if not any(holder[0] is child for sock in self.socks() for holder in sock.holders):
+                self.leave(child, "exit")
+        if self.listener is not None and not self.needs_listener():
+            os.close(self.listener)
+
+    def needs_listener(self):
+        """Whether the end of the listener would change more than itself."""
+        is_queued = any(sock.queued for sock in self.socks())
+        return is_queued or any(side.state == tcp.SYN_SENT for side in self.sides)
+
+    def records(self):
+        """Of each side: what it was, and how it came to be so."""
+        script = [self.index, *self.script]
+        return [{"script": script, **side.record()} for side in self.sides]
+
+    # -- means
+
+    def note(self, *words):
+        self.script.append(" ".join(map(str, words)))
+
+    def weighted(self, *choices):
+        weights, things = zip(*choices)
+        return self.rng.choices(things, weights)[0]
+
+    def socks(self):
+        return {side.sock for side in self.sides}
+
+    def until(self, is_so, what):
+        deadline = time.monotonic() + PATIENCE
+        while not is_so():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"waited for {what}")
+            yield False
+
+    def settle(self):
+        """Waits until the kernel is where the model is."""
+        for side in self.client, self.server:
+            if side is None or side.gone:
+                continue
+            holder = self.actor(side)
+            if holder is None:
+                continue
+            process, fd = holder
+
+            def is_so():
+                state, unread = process.call("look", fd)
+                open = state in tcp.OPEN
+                return state == side.state and (not open or unread == side.unread)
+
+            expected = f"{side.role} {side.local} in {side.state}, {side.unread} unread"
+            yield from self.until(is_so, expected)
+        yield True
+
+    def actor(self, side):
+        """A holder that can be told what to do, if any."""
+        actors = [holder for holder in side.sock.holders if holder[0].acts]
+        return self.rng.choice(actors) if actors else None
+
+    def call(self, holder, operation, *arguments):
+        """By the holder's main thread or another."""
+        process, fd = holder
+        if process is self.here and self.rng.random() < 0.3:
+            return process.call_by_thread(self.rng, operation, fd, *arguments)
+        return process.call(operation, fd, *arguments)
+
+    def someone(self):
+        """This process, or one made for the purpose."""
+        if self.rng.random() < 0.8:
+            return self.here
+        return self.fork(self.here, [])
+
+    def fork(self, process, keep):
+        child = process.fork(keep)
+        self.children.append(child)
+        return child
+
+    # -- openings
+
+    def listen(self):
+        """Addresses that no other connection has: one of the two ends is known by
+        them alone."""
+        low = f"{self.index >> 16 & 15}.{self.index >> 8 & 255}.{self.index & 255}"
+        hosts = {
+            4: f"127.1{low}",
+            6: f"fd00::{self.index + 1:x}",
+            "mapped": f"::ffff:127.1{low}",
+        }
+        # As the client sees it, and as the server.
+        ends = self.rng.choice([(4, 4), (4, "mapped"), ("mapped", 4), ("mapped", "mapped"), (6, 6)])
+        client, server = ends
+        self.host, self.server_host = hosts[client], hosts[server]
+        self.family = family_of(self.host)
+        family = family_of(self.server_host)
+        both = server == "mapped"
+        host = self.rng.choice([self.server_host, ANY[family]])
+        self.port, self.listener = self.here.call("listen", family, host, both)
+        self.note("listen", host, self.port)
+
+    def make(self, bound):
+        """A socket that is to be a client's."""
+        process = self.someone()
+        cookie, fd = process.call("make", self.family, self.host if bound else None)
+        sock = tcp.Sock(self.host, cookie)
+        sock.holders.append((process, fd))
+        return sock
+
+    def connect(self, sock, port, blocking=True):
+        """The client's side as connect(2) leaves it."""
+        holder = self.rng.choice([holder for holder in sock.holders if holder[0].acts])
+        said = self.call(holder, "connect", sock.host, port, blocking)
+        side = tcp.Side("client", sock, tcp.SYN_SENT)
+        side.connect_errno = said["error"]
+        side.opener = {key: said[key] for key in ("pid", "tid", "fd")}
+        side.local, side.remote = said["local"], said["remote"]
+        self.sides.append(side)
+        self.client, self.server = side, None
+        self.note("connect", said)
+        return side
+
+    def open(self, sock=None):
+        """A connection to the listener, accepted or not yet."""
+        blocking = self.rng.random() < 0.7
+        sock = sock or self.make(self.rng.random() < 0.5)
+        client = self.connect(sock, self.port, blocking)
+        expected = 0 if blocking else errno.EINPROGRESS
+        if client.connect_errno != expected:
+            raise OSError(client.connect_errno, "connect")
+        client.enter(tcp.ESTABLISHED)
+        server = tcp.Side("server", tcp.Sock(self.server_host), tcp.SYN_RECV, tcp.ESTABLISHED)
+        server.sock.queued = True
+        server.local, server.remote = self.mapped(client.remote), self.mapped(client.local)
+        client.peer, server.peer = server, client
+        self.sides.append(server)
+        self.server = server
+        yield from self.settle()
+        if self.rng.random() < 0.85:
+            yield from self.accept()
+
+    def mapped(self, name):
+        """An address as the server sees it, until accept says so itself."""
+        host, port = name.rsplit(":", 1)
+        host = host.strip("[]").removeprefix("::ffff:")
+        if self.server_host.startswith("::ffff:"):
+            host = f"::ffff:{host}"
+        return kernel.name((host, port))
+
+    def accept(self):
+        server = self.server
+        process = self.someone()
+        listener = self.listener
+        if isinstance(process, Child):
+            listener = process.take(os.dup(listener))
+        said = self.call((process, listener), "accept")
+        if isinstance(process, Child):
+            process.call("close", listener)
+        server.sock.queued = False
+        server.sock.cookie = said["cookie"]
+        server.sock.holders.append((process, said["fd"]))
+        server.opener = {key: said[key] for key in ("pid", "tid", "fd")}
+        server.local, server.remote = said["local"], said["remote"]
+        self.note("accept", said)
+        yield from self.settle()
+
+    def close_listener(self):
+        self.note("close the listener")
+        os.close(self.listener)
+        self.listener = None
+        if self.server and self.server.sock.queued:
+            self.server.aborts()
+            self.server.gone = True
+            self.server.sock.queued = False
+        yield from self.settle()
+
+    def refused(self):
+        """To a port that nobody listens on."""
+        # Bound by another and not listened on, so that nobody else takes it.
+        with socket.socket(self.family) as other:
+            other.bind((self.host, 0))
+            client = self.connect(self.make(True), other.getsockname()[1])
+        client.receives_reset()
+        yield from self.after_failure(client)
+
+    def timed_out(self):
+        """To a listener that hears nothing."""
+        self.note("the listener hears nothing")
+        self.here.call("deafen", self.listener)
+        sock = self.make(True)
+        process, fd = sock.holders[0]
+        process.call("set_tcp", fd, socket.TCP_SYNCNT, 1)
+        client = self.connect(sock, self.port, blocking=False)
+        yield from self.until(lambda: process.call("look", fd)[0] == tcp.CLOSE, "the time-out")
+        client.ends("timeout")
+        client.dies(errno.ETIMEDOUT)
+        self.here.call("hear", self.listener)
+        yield from self.after_failure(client)
+
+    def given_up(self):
+        """The same, but the client does not wait for the time-out."""
+        self.note("the listener hears nothing")
+        self.here.call("deafen", self.listener)
+        client = self.connect(self.make(True), self.port, blocking=False)
+        yield from self.settle()
+        if self.rng.random() < 0.2:
+            return
+        self.here.call("hear", self.listener)
+        how = self.rng.choice(["close", "disconnect", "shutdown"])
+        if how == "close":
+            yield from self.release(client.sock.holders[0])
+            return
+        if how == "disconnect":
+            self.call(self.actor(client), "disconnect")
+        else:
+            self.call(self.actor(client), "shutdown", socket.SHUT_RDWR)
+        self.note(how)
+        client.aborts()
+        yield from self.after_failure(client)
+
+    def after_failure(self, client):
+        """The socket may be used again."""
+        yield from self.settle()
+        if self.rng.random() < 0.5:
+            # connect(2) says the last failure once more, unless it is asked for.
+            self.call(self.actor(client), "disconnect")
+            self.note("disconnect")
+            client.gone = True
+            yield from self.open(client.sock)
+
+    def to_itself(self):
+        """A simultaneous open: the client's own SYN comes in."""
+        sock = self.make(True)
+        process, fd = sock.holders[0]
+        port = process.call("own_port", fd)
+        client = self.connect(sock, port)
+        for state in tcp.SYN_RECV, tcp.ESTABLISHED:
+            client.enter(state)
+        yield from self.settle()
+        size = self.rng.randint(1, 1000)
+        process.call("send", fd, size)
+        process.call("receive", fd, size)
+        client.sent, client.received = size, size + 1
+        self.note("close")
+        process.call("close", fd)
+        sock.holders.clear()
+        client.ends("local")
+        for state in tcp.FIN_WAIT1, tcp.CLOSING, tcp.TIME_WAIT, tcp.CLOSE:
+            client.enter(state)
+        client.lingers = tcp.TIME_WAIT
+        client.gone = True
+        self.client = None
+
+    # -- acts
+
+    def act(self):
+        acts = [(0, self.settle, ())]
+        if self.listener is not None:
+            is_queued = self.server is not None and self.server.sock.queued
+            acts += [(8 if is_queued else 0, self.accept, ())]
+            if self.client is None or self.client.state != tcp.SYN_SENT:
+                acts += [(1, self.close_listener, ())]
+        for side in self.client, self.server:
+            if side is not None and not side.gone:
+                acts += [(weight, act, (side, *more)) for weight, act, *more in self.acts_of(side)]
+        weights = [weight for weight, *_ in acts]
+        if any(weights):
+            _, act, arguments = self.rng.choices(acts, weights)[0]
+            yield from act(*arguments)
+
+    def acts_of(self, side):
+        """What may be done to a side now, by weight."""
+        peer, held = side.peer, side.sock.holders
+        if self.actor(side):
+            yield 2, self.duplicate
+            yield 2, self.inherit
+            yield 2, self.pass_on
+            yield 1, self.set_linger
+            if side.state in (tcp.ESTABLISHED, tcp.CLOSE_WAIT):
+                if peer.unread <= UNREAD // 2:
+                    yield 8, self.send
+                yield 2, self.shutdown, socket.SHUT_WR
+            if side.state in tcp.OPEN:
+                yield 1, self.shutdown, socket.SHUT_RD
+                yield 1, self.shutdown, socket.SHUT_RDWR
+                if side.unread:
+                    yield 6, self.receive
+            if side.state != tcp.SYN_SENT:
+                yield 1, self.disconnect
+            if side.state == peer_state(side) == tcp.ESTABLISHED and self.actor(peer):
+                yield 0.3, self.both_shut_down
+                yield 0.5, self.transfer
+                if peer.unread <= UNREAD // 2:
+                    yield 0.2, self.lose_peer
+        if held:
+            yield 2, self.let_go
+
+    def send(self, side):
+        size = self.weighted((3, 1), (3, self.rng.randint(2, 100)), (1, UNREAD // 2))
+        self.note(side.role, "sends", size)
+        self.call(self.actor(side), "send", size)
+        side.sends(size)
+        yield from self.settle()
+
+    def receive(self, side):
+        size = self.weighted((3, side.unread), (1, self.rng.randint(1, side.unread)))
+        self.note(side.role, "receives", size)
+        self.call(self.actor(side), "receive", size)
+        side.unread -= size
+        yield from self.settle()
+
+    def transfer(self, side):
+        """More than the buffers hold."""
+        for _ in range(self.rng.randint(2, 12)):
+            if side.peer.unread <= UNREAD // 2:
+                yield from self.send(side)
+            if side.peer.unread:
+                yield from self.receive(side.peer)
+
+    def shutdown(self, side, how):
+        self.note(side.role, "shutdown", ["RD", "WR", "RDWR"][how])
+        self.call(self.actor(side), "shutdown", how)
+        side.shut_read |= how != socket.SHUT_WR
+        if how != socket.SHUT_RD:
+            side.shutdown_write()
+        yield from self.settle()
+
+    def set_linger(self, side):
+        seconds = self.weighted((4, 0), (1, 5), (1, None))
+        self.note(side.role, "linger", seconds)
+        self.call(self.actor(side), "linger", seconds)
+        side.sock.linger = seconds
+        yield from self.settle()
+
+    def duplicate(self, side):
+        process, fd = self.actor(side)
+        copy = process.call("dup", fd)
+        self.note(side.role, "dup", fd, copy)
+        side.sock.holders.append((process, copy))
+        yield from self.settle()
+
+    def inherit(self, side):
+        """A child gets one or both ends."""
+        process, fd = self.actor(side)
+        kept = [side]
+        other = self.server if side is self.client else self.client
+        keep = [fd]
+        if other is not None and not other.gone and self.rng.random() < 0.3:
+            mine = [held for owner, held in other.sock.holders if owner is process]
+            if mine:
+                keep.append(mine[0])
+                kept.append(other)
+        child = self.fork(process, keep)
+        self.note(process.pid, "forks", child.pid, "with", *keep)
+        for side, fd in zip(kept, keep):
+            side.sock.holders.append((child, fd))
+        yield from self.settle()
+
+    def pass_on(self, side):
+        """Over a unix socket, to a new process or another holder."""
+        giver = self.actor(side)
+        taker = self.someone() if giver[0] is not self.here else self.fork(self.here, [])
+        fd = taker.take(giver[0].give(giver[1]))
+        self.note(giver[0].pid, "passes", giver[1], "to", taker.pid, "as", fd)
+        side.sock.holders.append((taker, fd))
+        if self.rng.random() < 0.7:
+            yield from self.release(giver)
+        else:
+            yield from self.settle()
+
+    def disconnect(self, side):
+        """connect(AF_UNSPEC), and perhaps another connection."""
+        self.note(side.role, "disconnect")
+        self.call(self.actor(side), "disconnect")
+        side.aborts()
+        yield from self.settle()
+        others = self.server if side is self.client else self.client
+        if self.listener is not None and not (others and others.sock.queued):
+            if self.rng.random() < 0.7:
+                yield from self.wind_up(others)
+                side.gone = True
+                yield from self.open(side.sock)
+
+    def wind_up(self, side):
+        """Closes what is left of a connection before another takes its place."""
+        while side is not None and side.sock.holders:
+            yield from self.release(side.sock.holders[0])
+
+    def both_shut_down(self, side):
+        """At the same time: both FINs are under way."""
+        peer = side.peer
+        self.note("both shut down,", side.role, "first")
+        ours, theirs = self.actor(side), self.actor(peer)
+        ours[0].call("deafen", ours[1])
+        theirs[0].call("shutdown", theirs[1], socket.SHUT_WR)
+        ours[0].call("shutdown", ours[1], socket.SHUT_WR)
+        yield from self.until(lambda: theirs[0].call("look", theirs[1])[0] == tcp.CLOSING, "CLOSING")
+        ours[0].call("hear", ours[1])
+        for end, second in (side, tcp.FIN_WAIT2), (peer, tcp.CLOSING):
+            end.ends("local")
+            end.received += 1
+            end.lingers = tcp.TIME_WAIT
+            for state in tcp.FIN_WAIT1, second, tcp.TIME_WAIT, tcp.CLOSE:
+                end.enter(state)
+        yield from self.settle()
+
+    def lose_peer(self, side):
+        """The wire is cut; the sender gives up, or keepalive does."""
+        ours, theirs = self.actor(side), self.actor(side.peer)
+        theirs[0].call("deafen", theirs[1])
+        if self.rng.random() < 0.8:
+            size = self.rng.randint(1, 1000)
+            self.note(side.role, "sends", size, "in vain")
+            ours[0].call("set_tcp", ours[1], socket.TCP_USER_TIMEOUT, GIVE_UP)
+            ours[0].call("send", ours[1], size)
+            side.sent += size
+        else:
+            self.note(side.role, "keepalive in vain")
+            ours[0].call("keepalive", ours[1])
+            side.reset_by = "local"
+        yield from self.until(lambda: ours[0].call("look", ours[1])[0] == tcp.CLOSE, "the time-out")
+        side.ends("timeout")
+        side.dies(errno.ETIMEDOUT)
+        ours[0].call("set_tcp", ours[1], socket.TCP_USER_TIMEOUT, 0)
+        theirs[0].call("hear", theirs[1])
+        yield from self.settle()
+
+    # -- endings
+
+    def let_go(self, side):
+        yield from self.release(self.rng.choice(side.sock.holders))
+
+    def release(self, holder):
+        """One fd is closed, by whatever way there is; others may go with it."""
+        process, fd = holder
+        ways = []
+        if process.acts:
+            ways += [(4, self.close)]
+        if process is not self.here and self.may_leave(process):
+            ways += [(2, self.exit), (2, self.kill)]
+            if process.acts:
+                ways += [(1, self.execute)]
+        if not ways:
+            return
+        yield from self.weighted(*ways)(holder)
+        yield from self.settle()
+
+    def may_leave(self, process):
+        """Whether at most one open connection ends with this process: the order in
+        which the kernel closes several is its own affair."""
+        lasts = [
+            sock
+            for sock in self.socks()
+            if sock.holders and all(owner is process for owner, _ in sock.holders)
+        ]
+        return len(lasts) <= 1
+
+    def close(self, holder):
+        self.note(holder[0].pid, "closes", holder[1])
+        self.call(holder, "close")
+        self.lose([holder], "local")
+        return ()
+
+    def exit(self, holder):
+        self.leave(holder[0], "exit")
+        return ()
+
+    def kill(self, holder):
+        self.leave(holder[0], "kill")
+        return ()
+
+    def leave(self, process, how):
+        self.note(process.pid, "exits" if how == "exit" else "is killed")
+        if how == "exit":
+            process.exit()
+        else:
+            process.kill()
+        self.children.remove(process)
+        held = [holder for sock in self.socks() for holder in sock.holders]
+        self.lose([holder for holder in held if holder[0] is process], "exit")
+
+    def execute(self, holder):
+        """exec(2) keeps one fd, or none."""
+        process, fd = holder
+        keep = [fd] if self.rng.random() < 0.7 else []
+        self.note(process.pid, "execs and keeps", *keep)
+        process.execute(keep)
+        held = [holder for sock in self.socks() for holder in sock.holders]
+        self.lose([held for held in held if held[0] is process and held[1] not in keep], "local")
+        return ()
+
+    def lose(self, holders, by):
+        for sock in self.socks():
+            before = sock.holders
+            sock.holders = [holder for holder in before if holder not in holders]
+            if before and not sock.holders:
+                side = [side for side in self.sides if side.sock is sock][-1]
+                side.close(by)
+
+    def end(self):
+        """Every fd is closed, in whatever order; at times at the same moment."""
+        while True:
+            held = [holder for sock in self.socks() for holder in sock.holders]
+            if not held:
+                break
+            yield from self.release(self.rng.choice(sorted(held, key=lambda h: (h[0].pid, h[1]))))
+
+
+def family_of(host):
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def peer_state(side):
+    return side.peer and side.peer.state
