@@ -13,6 +13,7 @@ mod held;
 mod hostile;
 mod leaks;
 mod loss;
+mod model;
 mod owners;
 mod privileges;
 mod ps;

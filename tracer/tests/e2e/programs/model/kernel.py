@@ -15,6 +15,11 @@ SO_ATTACH_FILTER = 26
 SO_DETACH_FILTER = 27
 SO_COOKIE = 57
 
+# include/uapi/linux/netlink.h, sock_diag.h
+NETLINK_SOCK_DIAG = 4
+SOCK_DIAG_BY_FAMILY = 20
+NLM_F_REQUEST = 1
+
 # include/net/tcp_states.h
 STATES = [
     None,
@@ -48,6 +53,12 @@ def name(address):
     """As tcpleak and `ss` write it."""
     host, port = address[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def parse(name):
+    """The address of a name."""
+    host, port = name.rsplit(":", 1)
+    return host.strip("[]"), int(port)
 
 
 def who():
@@ -120,6 +131,31 @@ def look(fd):
     return STATES[state], unread
 
 
+def acknowledge(fd):
+    """Sends an acknowledgement that the kernel has put off."""
+    set_tcp(fd, socket.TCP_QUICKACK, 1)
+
+
+def state_between(family, local, remote):
+    """The state of the socket with these ends, mini-sockets included; None if
+    there is none. What no fd leads to is asked for by sock_diag."""
+    # struct inet_diag_req_v2, include/uapi/linux/inet_diag.h
+    ends = b"".join(socket.inet_pton(family, host).ljust(16, b"\0") for host, _ in (local, remote))
+    ports = struct.pack("!HH", local[1], remote[1])
+    no_cookie = b"\xff" * 8
+    request = struct.pack("BBBxI", family, socket.IPPROTO_TCP, 0, 0xFFFFFFFF)
+    request += ports + ends + bytes(4) + no_cookie
+    header = struct.pack("IHHII", 16 + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, 0, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as netlink:
+        netlink.send(header + request)
+        answer = netlink.recv(4096)
+    if struct.unpack_from("H", answer, 4)[0] != SOCK_DIAG_BY_FAMILY:
+        return None
+    state = STATES[answer[17]]
+    # Where there is no such connection, the listener is found.
+    return None if state == "LISTEN" else state
+
+
 def shutdown(fd, how):
     with borrowed(fd) as sock:
         sock.shutdown(how)
@@ -180,6 +216,7 @@ OPERATIONS = {
         accept,
         disconnect,
         look,
+        acknowledge,
         shutdown,
         send,
         receive,

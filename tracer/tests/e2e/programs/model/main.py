@@ -2,6 +2,7 @@
 things with them, and says of each of their sides what the tracer must have
 recorded. Run it in a network namespace of its own."""
 
+import concurrent.futures
 import json
 import os
 import random
@@ -25,6 +26,8 @@ def work(seed, indices, out):
     here = Here()
     waiting = list(indices)[::-1]
     walks = {}
+    # Their processes end with them.
+    done = []
     while waiting or walks:
         while waiting and len(walks) < OVERLAP:
             walk = Walk(seed, waiting.pop(), here)
@@ -40,6 +43,7 @@ def work(seed, indices, out):
             moved |= step is not False
             if step is None:
                 del walks[walk]
+                done.append(walk)
                 for record in walk.records():
                     out.write(json.dumps(record) + "\n")
         if not moved:
@@ -62,6 +66,12 @@ def start(seed, indices, cpu, hold, held):
     return os.fdopen(reader)
 
 
+def pass_on(worker):
+    for line in worker:
+        # One write for each line, which no other reader's can come between.
+        sys.stdout.write(line)
+
+
 def main():
     seed, count = sys.argv[1], int(sys.argv[2])
     # Every address of this network is one's own, with no need to add it.
@@ -73,9 +83,9 @@ def main():
     cpus = sorted(os.sched_getaffinity(0))
     hold, held = os.pipe()
     workers = [start(seed, range(n, count, len(cpus)), cpu, hold, held) for n, cpu in enumerate(cpus)]
-    for worker in workers:
-        for line in worker:
-            sys.stdout.write(line)
+    # All at once, so that none waits for a reader.
+    with concurrent.futures.ThreadPoolExecutor(len(workers)) as readers:
+        list(readers.map(pass_on, workers))
     print(json.dumps({"done": count}), flush=True)
     sys.stdin.read()
 

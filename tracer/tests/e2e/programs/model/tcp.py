@@ -51,7 +51,7 @@ class Side:
         self.sent = self.received = self.unread = 0
         self.shut_read = False
         self.closed_by = self.reset_by = self.error = self.lingers = None
-        # The kernel keeps a mini-socket in FIN_WAIT2.
+        # The kernel keeps a mini-socket in FIN_WAIT2, until the peer's next packet.
         self.mini = False
         # The socket is freed, or used for another connection.
         self.gone = False
@@ -129,6 +129,7 @@ class Side:
             self.dies(errno.ECONNRESET)
             return False
         if self.state not in OPEN:
+            self.mini = False
             return False
         self.received += size
         self.unread += size
@@ -146,10 +147,12 @@ class Side:
             self.enter(CLOSE)
             self.lingers = TIME_WAIT
             return True
-        return self.mini
+        was_mini, self.mini = self.mini, False
+        return was_mini
 
     def receives_reset(self):
         if self.state == CLOSE:
+            self.mini = False
             return
         self.ends("reset")
         self.reset_by = self.reset_by or "peer"

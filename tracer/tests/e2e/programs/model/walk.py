@@ -93,21 +93,25 @@ class Walk:
     def settle(self):
         """Waits until the kernel is where the model is."""
         for side in self.client, self.server:
-            if side is None or side.gone:
-                continue
-            holder = self.actor(side)
-            if holder is None:
-                continue
-            process, fd = holder
-
-            def is_so():
-                state, unread = process.call("look", fd)
-                open = state in tcp.OPEN
-                return state == side.state and (not open or unread == side.unread)
-
-            expected = f"{side.role} {side.local} in {side.state}, {side.unread} unread"
-            yield from self.until(is_so, expected)
+            if side is not None:
+                holder = self.actor(side)
+                # A FIN is not acknowledged at once.
+                if holder and side.state == tcp.CLOSE_WAIT:
+                    self.call(holder, "acknowledge")
+                expected = f"{side.role} {side.local} in {side.state}, {side.unread} unread"
+                yield from self.until(lambda: self.is_settled(side, holder), expected)
         yield True
+
+    def is_settled(self, side, holder):
+        state = tcp.FIN_WAIT2 if side.mini else side.state
+        if holder:
+            seen, unread = holder[0].call("look", holder[1])
+            return seen == state and (seen not in tcp.OPEN or unread == side.unread)
+        local, remote = kernel.parse(side.local), kernel.parse(side.remote)
+        seen = kernel.state_between(family_of(local[0]), local, remote)
+        if state == tcp.CLOSE:
+            return seen in (None, tcp.TIME_WAIT)
+        return seen == state
 
     def actor(self, side):
         """A holder that can be told what to do, if any."""
@@ -123,7 +127,7 @@ class Walk:
 
     def someone(self):
         """This process, or one made for the purpose."""
-        if self.rng.random() < 0.8:
+        if self.rng.random() < 0.9:
             return self.here
         return self.fork(self.here, [])
 
@@ -196,8 +200,8 @@ class Walk:
 
     def mapped(self, name):
         """An address as the server sees it, until accept says so itself."""
-        host, port = name.rsplit(":", 1)
-        host = host.strip("[]").removeprefix("::ffff:")
+        host, port = kernel.parse(name)
+        host = host.removeprefix("::ffff:")
         if self.server_host.startswith("::ffff:"):
             host = f"::ffff:{host}"
         return kernel.name((host, port))
@@ -328,8 +332,8 @@ class Walk:
         peer, held = side.peer, side.sock.holders
         if self.actor(side):
             yield 2, self.duplicate
-            yield 2, self.inherit
-            yield 2, self.pass_on
+            yield 1, self.inherit
+            yield 1, self.pass_on
             yield 1, self.set_linger
             if side.state in (tcp.ESTABLISHED, tcp.CLOSE_WAIT):
                 if peer.unread <= UNREAD // 2:
@@ -430,11 +434,13 @@ class Walk:
         side.aborts()
         yield from self.settle()
         others = self.server if side is self.client else self.client
-        if self.listener is not None and not (others and others.sock.queued):
-            if self.rng.random() < 0.7:
-                yield from self.wind_up(others)
-                side.gone = True
-                yield from self.open(side.sock)
+        if self.listener is None or (others and others.sock.queued) or self.rng.random() < 0.3:
+            return
+        yield from self.wind_up(others)
+        # Another end may have gone with the process that held both.
+        if self.actor(side):
+            side.gone = True
+            yield from self.open(side.sock)
 
     def wind_up(self, side):
         """Closes what is left of a connection before another takes its place."""
