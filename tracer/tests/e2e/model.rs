@@ -242,10 +242,7 @@ fn differs(side: &Value, life: &Life) -> Result<Vec<String>> {
     let failed = history == ["SYN_SENT", "CLOSE"] && !record["error"].is_null();
     let events = [
         ("open", true),
-        (
-            "established",
-            history.iter().any(|state| state == "ESTABLISHED"),
-        ),
+        ("established", history.contains(&"ESTABLISHED")),
         ("connect-failed", failed),
         ("time-wait", !record["lingers"].is_null()),
         ("app-close", is_gone && is_owned),

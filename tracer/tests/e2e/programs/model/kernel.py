@@ -36,6 +36,9 @@ STATES = [
     "CLOSING",
 ]
 
+# Those that the driver may run on, before its workers each keep to one.
+CPUS = sorted(os.sched_getaffinity(0))
+
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -64,6 +67,10 @@ def parse(name):
 def who():
     """The process and the thread that this runs in."""
     return {"pid": os.getpid(), "tid": threading.get_native_id()}
+
+
+def move(cpu):
+    os.sched_setaffinity(0, [cpu])
 
 
 def cookie(fd):
@@ -216,6 +223,7 @@ OPERATIONS = {
         accept,
         disconnect,
         look,
+        move,
         acknowledge,
         shutdown,
         send,

@@ -103,6 +103,22 @@ class Side:
                 self.lingers = FIN_WAIT2
                 self.mini = True
 
+    def closes_at_once(self):
+        """Both ends are closed at the same moment: every way that this may go."""
+        waits = {"lingers": TIME_WAIT, "rx_bytes": self.received + 1}
+        before = list(self.history)
+        self.otherwise = [
+            {**waits, "history": [*before, FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSE]},
+            {**waits, "history": [*before, FIN_WAIT1, CLOSING, TIME_WAIT, CLOSE]},
+            {**waits, "history": [*before, CLOSE_WAIT, LAST_ACK, CLOSE]}
+            | {"lingers": None, "closed_by": "peer"},
+        ]
+        self.gone = True
+        self.ends("local")
+        for state in FIN_WAIT1, FIN_WAIT2, CLOSE:
+            self.enter(state)
+        self.lingers = FIN_WAIT2
+
     def aborts(self, by="local"):
         """Ends with a RST: close with unread data or linger 0, connect(AF_UNSPEC),
         the listener's end."""

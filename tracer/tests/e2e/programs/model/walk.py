@@ -9,7 +9,8 @@ import time
 
 import kernel
 import tcp
-from hands import Child
+from endings import Endings
+from openings import Openings, family_of
 
 # How long the kernel may take to do what it must, in seconds.
 PATIENCE = 60
@@ -18,10 +19,8 @@ UNREAD = 32768
 # Shortest TCP_USER_TIMEOUT that the kernel knows, in milliseconds.
 GIVE_UP = 1
 
-ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
 
-
-class Walk:
+class Walk(Openings, Endings):
     """Random by `seed` and `index` alone, whatever else goes on."""
 
     def __init__(self, seed, index, here):
@@ -136,180 +135,6 @@ class Walk:
         self.children.append(child)
         return child
 
-    # -- openings
-
-    def listen(self):
-        """Addresses that no other connection has: one of the two ends is known by
-        them alone."""
-        low = f"{self.index >> 16 & 15}.{self.index >> 8 & 255}.{self.index & 255}"
-        hosts = {
-            4: f"127.1{low}",
-            6: f"fd00::{self.index + 1:x}",
-            "mapped": f"::ffff:127.1{low}",
-        }
-        # As the client sees it, and as the server.
-        ends = self.rng.choice([(4, 4), (4, "mapped"), ("mapped", 4), ("mapped", "mapped"), (6, 6)])
-        client, server = ends
-        self.host, self.server_host = hosts[client], hosts[server]
-        self.family = family_of(self.host)
-        family = family_of(self.server_host)
-        both = server == "mapped"
-        host = self.rng.choice([self.server_host, ANY[family]])
-        self.port, self.listener = self.here.call("listen", family, host, both)
-        self.note("listen", host, self.port)
-
-    def make(self, bound):
-        """A socket that is to be a client's."""
-        process = self.someone()
-        cookie, fd = process.call("make", self.family, self.host if bound else None)
-        sock = tcp.Sock(self.host, cookie)
-        sock.holders.append((process, fd))
-        return sock
-
-    def connect(self, sock, port, blocking=True):
-        """The client's side as connect(2) leaves it."""
-        holder = self.rng.choice([holder for holder in sock.holders if holder[0].acts])
-        said = self.call(holder, "connect", sock.host, port, blocking)
-        side = tcp.Side("client", sock, tcp.SYN_SENT)
-        side.connect_errno = said["error"]
-        side.opener = {key: said[key] for key in ("pid", "tid", "fd")}
-        side.local, side.remote = said["local"], said["remote"]
-        self.sides.append(side)
-        self.client, self.server = side, None
-        self.note("connect", said)
-        return side
-
-    def open(self, sock=None):
-        """A connection to the listener, accepted or not yet."""
-        blocking = self.rng.random() < 0.7
-        sock = sock or self.make(self.rng.random() < 0.5)
-        client = self.connect(sock, self.port, blocking)
-        expected = 0 if blocking else errno.EINPROGRESS
-        if client.connect_errno != expected:
-            raise OSError(client.connect_errno, "connect")
-        client.enter(tcp.ESTABLISHED)
-        server = tcp.Side("server", tcp.Sock(self.server_host), tcp.SYN_RECV, tcp.ESTABLISHED)
-        server.sock.queued = True
-        server.local, server.remote = self.mapped(client.remote), self.mapped(client.local)
-        client.peer, server.peer = server, client
-        self.sides.append(server)
-        self.server = server
-        yield from self.settle()
-        if self.rng.random() < 0.85:
-            yield from self.accept()
-
-    def mapped(self, name):
-        """An address as the server sees it, until accept says so itself."""
-        host, port = kernel.parse(name)
-        host = host.removeprefix("::ffff:")
-        if self.server_host.startswith("::ffff:"):
-            host = f"::ffff:{host}"
-        return kernel.name((host, port))
-
-    def accept(self):
-        server = self.server
-        process = self.someone()
-        listener = self.listener
-        if isinstance(process, Child):
-            listener = process.take(os.dup(listener))
-        said = self.call((process, listener), "accept")
-        if isinstance(process, Child):
-            process.call("close", listener)
-        server.sock.queued = False
-        server.sock.cookie = said["cookie"]
-        server.sock.holders.append((process, said["fd"]))
-        server.opener = {key: said[key] for key in ("pid", "tid", "fd")}
-        server.local, server.remote = said["local"], said["remote"]
-        self.note("accept", said)
-        yield from self.settle()
-
-    def close_listener(self):
-        self.note("close the listener")
-        os.close(self.listener)
-        self.listener = None
-        if self.server and self.server.sock.queued:
-            self.server.aborts()
-            self.server.gone = True
-            self.server.sock.queued = False
-        yield from self.settle()
-
-    def refused(self):
-        """To a port that nobody listens on."""
-        # Bound by another and not listened on, so that nobody else takes it.
-        with socket.socket(self.family) as other:
-            other.bind((self.host, 0))
-            client = self.connect(self.make(True), other.getsockname()[1])
-        client.receives_reset()
-        yield from self.after_failure(client)
-
-    def timed_out(self):
-        """To a listener that hears nothing."""
-        self.note("the listener hears nothing")
-        self.here.call("deafen", self.listener)
-        sock = self.make(True)
-        process, fd = sock.holders[0]
-        process.call("set_tcp", fd, socket.TCP_SYNCNT, 1)
-        client = self.connect(sock, self.port, blocking=False)
-        yield from self.until(lambda: process.call("look", fd)[0] == tcp.CLOSE, "the time-out")
-        client.ends("timeout")
-        client.dies(errno.ETIMEDOUT)
-        self.here.call("hear", self.listener)
-        yield from self.after_failure(client)
-
-    def given_up(self):
-        """The same, but the client does not wait for the time-out."""
-        self.note("the listener hears nothing")
-        self.here.call("deafen", self.listener)
-        client = self.connect(self.make(True), self.port, blocking=False)
-        yield from self.settle()
-        if self.rng.random() < 0.2:
-            return
-        self.here.call("hear", self.listener)
-        how = self.rng.choice(["close", "disconnect", "shutdown"])
-        if how == "close":
-            yield from self.release(client.sock.holders[0])
-            return
-        if how == "disconnect":
-            self.call(self.actor(client), "disconnect")
-        else:
-            self.call(self.actor(client), "shutdown", socket.SHUT_RDWR)
-        self.note(how)
-        client.aborts()
-        yield from self.after_failure(client)
-
-    def after_failure(self, client):
-        """The socket may be used again."""
-        yield from self.settle()
-        if self.rng.random() < 0.5:
-            # connect(2) says the last failure once more, unless it is asked for.
-            self.call(self.actor(client), "disconnect")
-            self.note("disconnect")
-            client.gone = True
-            yield from self.open(client.sock)
-
-    def to_itself(self):
-        """A simultaneous open: the client's own SYN comes in."""
-        sock = self.make(True)
-        process, fd = sock.holders[0]
-        port = process.call("own_port", fd)
-        client = self.connect(sock, port)
-        for state in tcp.SYN_RECV, tcp.ESTABLISHED:
-            client.enter(state)
-        yield from self.settle()
-        size = self.rng.randint(1, 1000)
-        process.call("send", fd, size)
-        process.call("receive", fd, size)
-        client.sent, client.received = size, size + 1
-        self.note("close")
-        process.call("close", fd)
-        sock.holders.clear()
-        client.ends("local")
-        for state in tcp.FIN_WAIT1, tcp.CLOSING, tcp.TIME_WAIT, tcp.CLOSE:
-            client.enter(state)
-        client.lingers = tcp.TIME_WAIT
-        client.gone = True
-        self.client = None
-
     # -- acts
 
     def act(self):
@@ -351,8 +176,15 @@ class Walk:
                 yield 0.5, self.transfer
                 if peer.unread <= UNREAD // 2:
                     yield 0.2, self.lose_peer
+                if self.may_race(side) and self.may_race(peer):
+                    yield 1, self.close_at_once
         if held:
             yield 2, self.let_go
+
+    def may_race(self, side):
+        """Whether one close ends it, and without a RST."""
+        is_one = len(side.sock.holders) == 1
+        return is_one and not side.unread and side.sock.linger != 0
 
     def send(self, side):
         size = self.weighted((3, 1), (3, self.rng.randint(2, 100)), (1, UNREAD // 2))
@@ -485,91 +317,6 @@ class Walk:
         ours[0].call("set_tcp", ours[1], socket.TCP_USER_TIMEOUT, 0)
         theirs[0].call("hear", theirs[1])
         yield from self.settle()
-
-    # -- endings
-
-    def let_go(self, side):
-        yield from self.release(self.rng.choice(side.sock.holders))
-
-    def release(self, holder):
-        """One fd is closed, by whatever way there is; others may go with it."""
-        process, fd = holder
-        ways = []
-        if process.acts:
-            ways += [(4, self.close)]
-        if process is not self.here and self.may_leave(process):
-            ways += [(2, self.exit), (2, self.kill)]
-            if process.acts:
-                ways += [(1, self.execute)]
-        if not ways:
-            return
-        yield from self.weighted(*ways)(holder)
-        yield from self.settle()
-
-    def may_leave(self, process):
-        """Whether at most one open connection ends with this process: the order in
-        which the kernel closes several is its own affair."""
-        lasts = [
-            sock
-            for sock in self.socks()
-            if sock.holders and all(owner is process for owner, _ in sock.holders)
-        ]
-        return len(lasts) <= 1
-
-    def close(self, holder):
-        self.note(holder[0].pid, "closes", holder[1])
-        self.call(holder, "close")
-        self.lose([holder], "local")
-        return ()
-
-    def exit(self, holder):
-        self.leave(holder[0], "exit")
-        return ()
-
-    def kill(self, holder):
-        self.leave(holder[0], "kill")
-        return ()
-
-    def leave(self, process, how):
-        self.note(process.pid, "exits" if how == "exit" else "is killed")
-        if how == "exit":
-            process.exit()
-        else:
-            process.kill()
-        self.children.remove(process)
-        held = [holder for sock in self.socks() for holder in sock.holders]
-        self.lose([holder for holder in held if holder[0] is process], "exit")
-
-    def execute(self, holder):
-        """exec(2) keeps one fd, or none."""
-        process, fd = holder
-        keep = [fd] if self.rng.random() < 0.7 else []
-        self.note(process.pid, "execs and keeps", *keep)
-        process.execute(keep)
-        held = [holder for sock in self.socks() for holder in sock.holders]
-        self.lose([held for held in held if held[0] is process and held[1] not in keep], "local")
-        return ()
-
-    def lose(self, holders, by):
-        for sock in self.socks():
-            before = sock.holders
-            sock.holders = [holder for holder in before if holder not in holders]
-            if before and not sock.holders:
-                side = [side for side in self.sides if side.sock is sock][-1]
-                side.close(by)
-
-    def end(self):
-        """Every fd is closed, in whatever order; at times at the same moment."""
-        while True:
-            held = [holder for sock in self.socks() for holder in sock.holders]
-            if not held:
-                break
-            yield from self.release(self.rng.choice(sorted(held, key=lambda h: (h[0].pid, h[1]))))
-
-
-def family_of(host):
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
-
 
 def peer_state(side):
     return side.peer and side.peer.state
