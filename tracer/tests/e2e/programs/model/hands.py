@@ -65,6 +65,9 @@ class Child:
         if not said:
             raise EOFError(f"process {self.pid} has ended")
         said = json.loads(said)
+        for fd in fds:
+            # As every other: closed by exec(2), unless told not to.
+            os.set_inheritable(fd, False)
         if "error" in said:
             raise RuntimeError(said["error"])
         return said["result"], fds
