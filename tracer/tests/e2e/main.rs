@@ -14,6 +14,7 @@ mod hostile;
 mod leaks;
 mod loss;
 mod netns;
+mod model;
 mod owners;
 mod privileges;
 mod ps;

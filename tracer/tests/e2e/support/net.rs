@@ -4,7 +4,7 @@ use std::{fs, net::TcpListener, process::Command};
 
 use anyhow::{Context, Result};
 
-use super::process::output;
+use super::{Netns, process::output};
 
 /// A port of loopback that nobody uses at the moment.
 pub(crate) fn free_port() -> Result<u16> {
@@ -39,6 +39,12 @@ pub(crate) struct Listed {
 pub(crate) fn ss(port: u16) -> Result<Vec<Listed>> {
     let filter = format!("sport = :{port} or dport = :{port}");
     let text = output(Command::new("ss").args(["-HtanpO", &filter]))?;
+    text.lines().map(parse).collect()
+}
+
+/// The TCP sockets of a network namespace.
+pub(crate) fn ss_in(netns: &Netns) -> Result<Vec<Listed>> {
+    let text = output(netns.command("ss").arg("-HtanpO"))?;
     text.lines().map(parse).collect()
 }
 

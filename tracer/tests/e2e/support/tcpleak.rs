@@ -1,6 +1,11 @@
 //! Runs the program under test.
 
-use std::{env, fs, fs::File, process::Stdio};
+use std::{
+    env, fs,
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    process::Stdio,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
@@ -89,6 +94,17 @@ impl Tcpleak {
         parse_lines(complete)
     }
 
+    /// The lines of JSON after the first `read` bytes; moves `read` past them.
+    pub(crate) fn lines_after(&self, read: &mut u64) -> Result<Vec<Value>> {
+        let mut file = File::open(self.output.path().join("stdout"))?;
+        file.seek(SeekFrom::Start(*read))?;
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        let complete = text.rfind('\n').map_or(0, |end| end + 1);
+        *read += complete as u64;
+        parse_lines(&text[..complete])
+    }
+
     /// Waits until a line that `is_it` has been printed.
     pub(crate) fn wait_line(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Result<Value> {
         wait_for(what, || Ok(self.lines()?.into_iter().find(&is_it)))
@@ -126,6 +142,12 @@ impl Finished {
     pub(crate) fn lines(&self) -> Result<Vec<Value>> {
         self.succeeded()?;
         parse_lines(&self.stdout)
+    }
+
+    /// As [`Tcpleak::lines_after`].
+    pub(crate) fn lines_after(&self, read: u64) -> Result<Vec<Value>> {
+        let rest = self.stdout.get(usize::try_from(read)?..);
+        parse_lines(rest.context("less was printed than was read")?)
     }
 
     fn succeeded(&self) -> Result<()> {

@@ -1,0 +1,318 @@
+//! What `trace` records of a connection is what was done to it: a driver makes
+//! random connections, does random legal things with them, and says of each side
+//! what the record must be. The driver holds itself to the kernel at every step.
+//!
+//! `TCPLEAK_MODEL_CONNECTIONS` makes it more than a few, and
+//! `TCPLEAK_MODEL_SEED` the same again.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    env,
+    str::FromStr,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+
+use crate::support::{
+    Netns, Program, Tcpleak,
+    net::{Listed, ss_in},
+    report::{list, states},
+    wait_for,
+};
+
+/// Connections in an ordinary run.
+const CONNECTIONS: usize = 400;
+
+/// Connections that a failure shows.
+const SHOWN: usize = 5;
+
+/// Fields that say how a connection went, as the driver names them too.
+const COURSE: [&str; 6] = [
+    "closed_by",
+    "reset_by",
+    "error",
+    "lingers",
+    "tx_bytes",
+    "rx_bytes",
+];
+
+#[test]
+fn every_record_is_what_was_done() -> Result<()> {
+    let count = setting("TCPLEAK_MODEL_CONNECTIONS")?.unwrap_or(CONNECTIONS);
+    let seed = match setting("TCPLEAK_MODEL_SEED")? {
+        Some(seed) => seed,
+        None => SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos(),
+    };
+    println!("TCPLEAK_MODEL_SEED={seed} TCPLEAK_MODEL_CONNECTIONS={count}");
+    let netns = Netns::new()?;
+    let arguments = format!("trace --netns {} --format jsonl", netns.name);
+    let tcpleak = Tcpleak::watching(&arguments)?;
+    let driver = Program::start_in(&netns, "model/main", &format!("{seed} {count}"))?;
+    let done = hear(&driver)?;
+
+    let mut lives = Lives::default();
+    let mut read = 0;
+    let gone = done.iter().filter(|side| side["gone"] == true).count();
+    // An end that is never told is a difference like any other, and shown as such.
+    let _ = wait_for("every end to be told", || {
+        lives.add(tcpleak.lines_after(&mut read)?)?;
+        Ok((lives.gone >= gone).then_some(()))
+    });
+    let open = ss_in(&netns)?;
+    let finished = tcpleak.interrupt()?;
+    ensure!(finished.code == Some(0), "{}", finished.stderr);
+    ensure!(
+        finished.stderr.contains(" 0 records lost"),
+        "nothing can be said of a run that lost records: {}",
+        finished.stderr
+    );
+    lives.add(finished.lines_after(read)?)?;
+    driver.finish()?;
+
+    let differences = compare(&done, &lives, &open)?;
+    println!("{} sides of {count} connections compared", done.len());
+    if !differences.is_empty() {
+        bail!(
+            "{} of {} sides differ, with TCPLEAK_MODEL_SEED={seed} \
+             TCPLEAK_MODEL_CONNECTIONS={count}:\n{}",
+            differences.len(),
+            done.len(),
+            differences[..differences.len().min(SHOWN)].join("\n")
+        );
+    }
+    Ok(())
+}
+
+fn setting<T: FromStr>(name: &str) -> Result<Option<T>> {
+    let Ok(text) = env::var(name) else {
+        return Ok(None);
+    };
+    let number = text.parse().ok();
+    Ok(Some(number.with_context(|| format!("{name}={text}"))?))
+}
+
+/// What the driver did to each side.
+fn hear(driver: &Program) -> Result<Vec<Value>> {
+    let mut sides = Vec::new();
+    loop {
+        let said = driver.hear()?;
+        if said.get("done").is_some() {
+            return Ok(sides);
+        }
+        if let Some(why) = said.get("stuck") {
+            bail!("the kernel did not as the model: {why}\n{}", said["why"]);
+        }
+        sides.push(said);
+    }
+}
+
+/// What was told of one connection.
+#[derive(Debug)]
+struct Life {
+    told: BTreeMap<String, usize>,
+    last: Value,
+}
+
+/// All connections, in the order in which they were first told of.
+#[derive(Debug, Default)]
+struct Lives {
+    index: HashMap<String, usize>,
+    lives: Vec<Life>,
+    gone: usize,
+}
+
+impl Lives {
+    fn add(&mut self, events: Vec<Value>) -> Result<()> {
+        for event in events {
+            let name = event["event"].as_str().context("no event")?.to_owned();
+            let id = event["id"].as_str().with_context(|| event.to_string())?;
+            let next = self.lives.len();
+            let index = *self.index.entry(id.to_owned()).or_insert(next);
+            if index == next {
+                self.lives.push(Life {
+                    told: BTreeMap::new(),
+                    last: Value::Null,
+                });
+            }
+            self.gone += usize::from(name == "gone" && event["role"] != "listener");
+            let life = &mut self.lives[index];
+            *life.told.entry(name).or_default() += 1;
+            life.last = event;
+        }
+        Ok(())
+    }
+}
+
+/// What the two sides of a connection are told apart by, and from all others but
+/// those between the same ends later.
+fn ends(side: &Value) -> [String; 3] {
+    ["role", "local", "remote"].map(|name| side[name].to_string())
+}
+
+/// Where the tracer's record differs from what was done: a text for each side.
+fn compare(done: &[Value], lives: &Lives, open: &[Listed]) -> Result<Vec<String>> {
+    let mut recorded: HashMap<_, Vec<&Life>> = HashMap::new();
+    let connections = lives.lives.iter();
+    for life in connections.filter(|life| life.last["role"] != "listener") {
+        recorded.entry(ends(&life.last)).or_default().push(life);
+    }
+    // The oldest is taken first.
+    recorded.values_mut().for_each(|lives| lives.reverse());
+    let open: HashSet<_> = open
+        .iter()
+        .map(|socket| (&*socket.state, &*socket.local, &*socket.remote, socket.pid))
+        .collect();
+    let mut differences = Vec::new();
+    for side in done {
+        let life = recorded.get_mut(&ends(side)).and_then(Vec::pop);
+        let mut found = match life {
+            Some(life) => differs(side, life)?,
+            None => vec!["it is not recorded".to_owned()],
+        };
+        if let Some(missing) = unlisted(side, &open)? {
+            found.push(missing);
+        }
+        if !found.is_empty() {
+            let script: Vec<_> = list(side, "script")?.iter().map(Value::to_string).collect();
+            differences.push(format!(
+                "{} {} -> {}\n  {}\nrecord: {}\ndone:\n  {}\n",
+                side["role"],
+                side["local"],
+                side["remote"],
+                found.join("\n  "),
+                life.map_or(&Value::Null, |life| &life.last),
+                script.join("\n  ")
+            ));
+        }
+    }
+    let rest = recorded.into_values().flatten();
+    differences.extend(rest.map(|life| format!("nobody made {}", life.last)));
+    Ok(differences)
+}
+
+/// How a record differs from what was done.
+fn differs(side: &Value, life: &Life) -> Result<Vec<String>> {
+    let record = &life.last;
+    let is_gone = side["gone"] == true;
+    let is_owned = !side["opener"].is_null();
+    let mut found = Vec::new();
+    let mut is = |what: &str, recorded: &Value, done: Value| {
+        if *recorded != done {
+            found.push(format!("{what} is {recorded}, not {done}"));
+        }
+    };
+    is("known", &record["known"], json!("observed"));
+    if let Some(id) = side["id"].as_str().filter(|_| !is_named_by_address(record)) {
+        is("id", &record["id"], json!(id));
+    }
+    for name in ["pid", "tid", "fd"] {
+        let opener = opener(record, name);
+        is(
+            &format!("the opener's {name}"),
+            opener,
+            side["opener"][name].clone(),
+        );
+    }
+    // connect(2) returns after the last that is told of an open connection.
+    if is_gone || !record["connect_errno"].is_null() {
+        is(
+            "connect_errno",
+            &record["connect_errno"],
+            side["connect_errno"].clone(),
+        );
+    }
+    is(
+        "let go",
+        &json!(!record["app_closed_at"].is_null()),
+        json!(is_gone),
+    );
+
+    let ways = list(side, "ways")?;
+    let mut nearest: Option<Vec<String>> = None;
+    for way in ways {
+        let found = strays(way, record, is_gone)?;
+        if nearest.as_ref().is_none_or(|best| found.len() < best.len()) {
+            nearest = Some(found);
+        }
+    }
+    let nearest = nearest.context("no way")?;
+
+    let history = states(record)?;
+    let failed = history == ["SYN_SENT", "CLOSE"] && !record["error"].is_null();
+    let events = [
+        ("open", true),
+        ("established", history.contains(&"ESTABLISHED")),
+        ("connect-failed", failed),
+        ("time-wait", !record["lingers"].is_null()),
+        ("app-close", is_gone && is_owned),
+        ("gone", is_gone),
+    ];
+    for (name, is_told) in events {
+        let told = life.told.get(name).copied().unwrap_or(0);
+        is(
+            &format!("times told `{name}`"),
+            &json!(told),
+            json!(usize::from(is_told)),
+        );
+    }
+    found.extend(nearest);
+    Ok(found)
+}
+
+/// How a record strays from one way that the kernel may have gone.
+fn strays(way: &Value, record: &Value, is_gone: bool) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    let history = json!(states(record)?);
+    if history != way["history"] {
+        found.push(format!("history is {history}, not {}", way["history"]));
+    }
+    for name in COURSE {
+        // Of an open connection bytes are told by snapshots, and a RST that we
+        // send follows the last transition.
+        let comes_later = name.ends_with("bytes") || name == "reset_by";
+        if (comes_later && !is_gone) || record.get(name).is_none() {
+            continue;
+        }
+        if record[name] != way[name] {
+            found.push(format!("{name} is {}, not {}", record[name], way[name]));
+        }
+    }
+    Ok(found)
+}
+
+/// What is still open must be in `ss`: otherwise the driver itself is wrong.
+fn unlisted(
+    side: &Value,
+    open: &HashSet<(&str, &str, &str, Option<u64>)>,
+) -> Result<Option<String>> {
+    let history = list(&side["ways"][0], "history")?;
+    let state = history.last().and_then(Value::as_str).context("no state")?;
+    if side["gone"] == true || state == "CLOSE" {
+        return Ok(None);
+    }
+    let text = |name: &str| side[name].as_str().with_context(|| format!("no {name}"));
+    let holder = list(side, "holders")?
+        .iter()
+        .filter_map(Value::as_u64)
+        .min();
+    let listed = (state, text("local")?, text("remote")?, holder);
+    let is_listed = open.contains(&listed);
+    Ok((!is_listed).then(|| format!("`ss` does not list {listed:?}")))
+}
+
+/// Who called connect or accept: `pid`, `tid` or `fd`.
+fn opener<'a>(record: &'a Value, name: &str) -> &'a Value {
+    record
+        .get(format!("opener_{name}"))
+        .unwrap_or(&record[name])
+}
+
+/// Kernels without a cookie helper for tracing programs have sockets named by
+/// their address, which is in the kernel's half.
+fn is_named_by_address(record: &Value) -> bool {
+    record["id"]
+        .as_str()
+        .is_some_and(|id| id.starts_with("ffff"))
+}
