@@ -1,10 +1,11 @@
 //! Gathers what exists now: sockets from sock_diag, their holders from /proc.
-//! I/O only; what follows from it is decided in `reconcile`.
+//! I/O, but for `answer`; what follows from it is decided in `reconcile`.
 
 use anyhow::Result;
 
 use crate::reconcile::Snapshot;
 
+pub mod answer;
 pub mod clocks;
 pub mod holders;
 pub mod sock_diag;
