@@ -9,7 +9,11 @@ use tracer::{
 
 fuzz_target!(|bytes: &[u8]| {
     let mut table = Table::new(false, false);
-    for record in bytes.chunks(120) {
+    let mut rest = bytes;
+    // Before each record a byte that tells its length.
+    while let Some((&length, after)) = rest.split_first() {
+        let (record, after) = after.split_at(after.len().min(length.into()));
+        rest = after;
         if let Ok(event) = decode(record) {
             table.apply(&event, |_, _, _| {});
         }
