@@ -110,8 +110,18 @@ impl Kernel {
             blocked(format!("{shown} does not describe this kernel: {error}"))
         };
         let types = KernelTypes::parse(&bytes).map_err(|error| wrong(&error))?;
+        let offsets = btf::offsets(&types).map_err(|error| wrong(&error))?;
+        // A wrong offset reads wrong values silently; where the kernel shows its
+        // own types, it is found.
+        if path.is_some()
+            && let Ok(own) = fs::read(VMLINUX_BTF)
+            && let Ok(own) = KernelTypes::parse(&own)
+            && btf::offsets(&own).is_ok_and(|own| own != offsets)
+        {
+            return Err(wrong(&"fields lie elsewhere in the running one"));
+        }
         Ok(Self {
-            offsets: btf::offsets(&types).map_err(|error| wrong(&error))?,
+            offsets,
             btf: Btf::parse(&bytes, Endianness::default()).map_err(|error| wrong(&error))?,
         })
     }
