@@ -5,7 +5,7 @@
 use std::{
     fmt, fs,
     ops::Deref,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     path::{Path, PathBuf},
 };
 
@@ -69,6 +69,12 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Records that hooks set out to write, or would have.
+    #[must_use]
+    pub const fn generated(&self) -> u64 {
+        self.submitted + self.lost()
+    }
+
     /// Records lost, for whatever reason.
     #[must_use]
     pub const fn lost(&self) -> u64 {
@@ -82,6 +88,8 @@ pub struct Tracer {
     /// The plan in use.
     pub chosen: Chosen<Refused>,
     counts: PerCpuArray<MapData, u64>,
+    /// Programs that are attached no more, kept for their counters.
+    detached: Vec<OwnedFd>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }
 
@@ -170,10 +178,28 @@ impl Tracer {
         let logger = EbpfLogger::init(&mut ebpf).ok();
         Ok(Self {
             counts: PerCpuArray::try_from(counts)?,
+            detached: Vec::new(),
             ebpf,
             chosen,
             logger,
         })
+    }
+
+    /// Detaches all programs. A hook that runs on another CPU at this moment may
+    /// write one more record, and count it after that.
+    ///
+    /// # Errors
+    /// Where no fd is left to keep a program's counter by.
+    pub fn detach(&mut self) -> Result<()> {
+        for (_, program) in self.ebpf.programs_mut() {
+            if let Ok(fd) = program.fd() {
+                let kept = fd.as_fd().try_clone_to_owned();
+                self.detached
+                    .push(kept.context("cannot keep a program's counters")?);
+            }
+            unload(program);
+        }
+        Ok(())
     }
 
     /// Takes the reading end of the ring; once.
@@ -197,7 +223,10 @@ impl Tracer {
             missed: self
                 .ebpf
                 .programs()
-                .filter_map(|(_, program)| missed(program))
+                .filter_map(|(_, program)| program.fd().ok())
+                .map(AsFd::as_fd)
+                .chain(self.detached.iter().map(AsFd::as_fd))
+                .filter_map(missed)
                 .sum(),
         })
     }
@@ -391,8 +420,8 @@ fn unload(program: &mut Program) {
 }
 
 /// How often the kernel skipped this program, from its fd's entry in /proc.
-fn missed(program: &Program) -> Option<u64> {
-    let fd = program.fd().ok()?.as_fd().as_raw_fd();
+fn missed(program: BorrowedFd<'_>) -> Option<u64> {
+    let fd = program.as_raw_fd();
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
     let line = info
         .lines()

@@ -166,11 +166,26 @@ pub(super) fn loss_sentence(loss: &Loss) -> String {
         ""
     };
     format!(
-        "{} lost ({} ring full, {} hook missed).{repaired}{cause}",
+        "{} lost ({}).{repaired}{cause}",
         count(loss.events_lost, "event"),
-        loss.ring_full,
-        loss.hook_missed,
+        loss_reasons(loss),
     )
+}
+
+/// How many were lost for which reason; the two rare ones only where it happened.
+pub(super) fn loss_reasons(loss: &Loss) -> String {
+    let rare = [
+        (loss.undecodable, "unreadable"),
+        (loss.unwritten, "unwritten"),
+    ];
+    let usual = [
+        (loss.ring_full, "ring full"),
+        (loss.hook_missed, "hook missed"),
+    ];
+    let happened = rare.into_iter().filter(|&(count, _)| count > 0);
+    let all = usual.into_iter().chain(happened);
+    let all: Vec<String> = all.map(|(count, why)| format!("{count} {why}")).collect();
+    all.join(", ")
 }
 
 #[cfg(test)]
