@@ -11,6 +11,7 @@ mod fallback;
 mod filters;
 mod held;
 mod hostile;
+mod kill;
 mod leaks;
 mod loss;
 mod owners;
