@@ -325,7 +325,25 @@ fn explain_load(error: aya::EbpfError) -> anyhow::Error {
         }
         cause = inner.source();
     }
-    anyhow::Error::new(error).context("cannot create the eBPF maps")
+    // Found out by aya with a program of its own; without it the maps of a
+    // program's constants are left out, and every program seems damaged.
+    let why = if aya::features().bpf_global_data() {
+        let error = anyhow!(error);
+        format!(
+            "cannot create the eBPF maps: {error}: {}",
+            error.root_cause()
+        )
+    } else {
+        "the kernel refuses an eBPF program with constants, which Linux 5.2 or newer takes"
+            .to_owned()
+    };
+    Blocked {
+        why,
+        fix: "give the control group or the machine more memory, or choose a smaller --ring-size; \
+              `tcpleak doctor` shows what this kernel can do"
+            .to_owned(),
+    }
+    .into()
 }
 
 fn choose(kernel: &Kernel, options: &Options, ebpf: &mut Ebpf) -> Result<Chosen<Refused>> {

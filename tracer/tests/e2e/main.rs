@@ -17,6 +17,7 @@ mod loss;
 mod owners;
 mod privileges;
 mod ps;
+mod refused;
 mod stop;
 mod support;
 mod trace;
