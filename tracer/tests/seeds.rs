@@ -134,7 +134,7 @@ fn addresses(local_port: u16, remote_port: u16) -> Addresses {
 /// A transition of the socket `sock`, which the client's is if even.
 fn transition(sock: u64, ts_ns: u64, old: u16, new: u16, flags: u32, shutdown: u32) -> Vec<u8> {
     let opens = old == CLOSE;
-    let (local_port, remote_port) = if sock % 2 == 0 {
+    let (local_port, remote_port) = if sock.is_multiple_of(2) {
         (40_000, 80)
     } else {
         (80, 40_000)

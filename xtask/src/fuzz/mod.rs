@@ -5,7 +5,6 @@ mod tools;
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    process::Command,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
