@@ -60,6 +60,10 @@ const MEND: Rest = Rest {
     times: 10,
 };
 
+/// How long the end of a run may wait for hooks that were still running on other
+/// CPUs when they were detached: many times what one takes.
+const LAST_HOOKS: Duration = Duration::from_secs(5);
+
 /// Who wants to hear of what happens.
 pub trait Observer {
     /// A connection changed. An error ends the watch.
@@ -249,12 +253,16 @@ impl Collector {
     /// What was lost so far.
     #[must_use]
     pub fn loss(&self) -> Loss {
+        let undecodable = self.table.counters().undecodable;
         Loss {
-            events_lost: self.counts.lost(),
+            events_generated: self.counts.generated(),
+            events_delivered: self.source.taken() - undecodable,
+            events_lost: self.counts.lost() + undecodable,
             ring_full: self.counts.ring_full,
             hook_missed: self.counts.missed,
+            undecodable,
+            unwritten: 0,
             repaired: self.table.counters().repaired,
-            undecodable: self.table.counters().undecodable,
         }
     }
 
@@ -362,6 +370,25 @@ impl Collector {
         observer.settle()?;
         self.rested = (Instant::now(), work);
         Ok(snapshot)
+    }
+
+    /// Detaches, reads what still waits, and then the counters, so that every
+    /// record that a hook made is either delivered or counted as lost.
+    ///
+    /// # Errors
+    /// As [`Collector::watch`].
+    pub async fn finish(&mut self, observer: &mut impl Observer) -> Result<()> {
+        self.tracer.detach()?;
+        let patience = Instant::now() + LAST_HOOKS;
+        loop {
+            while self.drain(observer)? {}
+            self.count()?;
+            if self.source.taken() == self.counts.submitted || Instant::now() >= patience {
+                return Ok(());
+            }
+            let waited = self.source.wait().await;
+            waited.context("cannot poll the ring buffer")?;
+        }
     }
 
     /// Hands a batch of waiting records to the table. Returns whether more wait.

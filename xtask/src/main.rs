@@ -7,6 +7,7 @@ mod command;
 mod demo;
 mod ebpf;
 mod elevate;
+mod fuzz;
 mod place;
 mod run;
 mod setup;
@@ -34,6 +35,8 @@ enum Task {
     Demo,
     /// Build the kernel side and write it to tracer/bpf/
     Ebpf(ebpf::Args),
+    /// Fuzz everything that parses
+    Fuzz(fuzz::Args),
     /// Install what a task needs, and nothing else
     Setup(setup::Args),
     /// The leaking program of the demo
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::main(&args),
         Task::Demo => demo::main(),
         Task::Ebpf(args) => ebpf::main(&args),
+        Task::Fuzz(args) => fuzz::main(&args),
         Task::Setup(args) => setup::main(&args),
         Task::DemoLeak => demo::leak(),
     };

@@ -39,7 +39,7 @@ pub enum BtfError {
         /// The value's name.
         value: String,
     },
-    /// A field does not start at a byte, or lies out of range.
+    /// A field does not start at a byte, or lies outside of its struct.
     #[error("field {field} of struct {of} lies at an impossible place")]
     BadPlace {
         /// The struct.
@@ -72,7 +72,8 @@ impl KernelTypes {
     /// through, as in C.
     ///
     /// # Errors
-    /// [`BtfError::NoField`] where this kernel has none.
+    /// [`BtfError::NoField`] where this kernel has none, [`BtfError::BadPlace`]
+    /// where it would lie outside of the struct.
     pub fn place(&self, of: &str, path: &str) -> Result<Place, BtfError> {
         let missing = || BtfError::NoField {
             of: of.to_owned(),
@@ -82,7 +83,11 @@ impl KernelTypes {
             if let Type::Struct(start) = candidate
                 && let Some(bit) = self.walk(&start, path)
             {
-                return Ok(Place { bit });
+                let within = usize::try_from(bit / 8).is_ok_and(|byte| byte < start.size());
+                return within.then_some(Place { bit }).ok_or(BtfError::BadPlace {
+                    of: of.to_owned(),
+                    field: path.to_owned(),
+                });
             }
         }
         Err(missing())

@@ -161,6 +161,29 @@ fn a_kernel_without_a_field_is_named_by_it() {
 }
 
 #[test]
+fn a_field_outside_of_its_struct_is_at_an_impossible_place() {
+    let mut builder = Builder::new();
+    let int = builder.int("int");
+    // A struct made here has 64 bytes.
+    let inner = builder.aggregate("inner", STRUCT, &[("far", int, 32 * 8)]);
+    let members = [
+        ("last", int, 60 * 8),
+        ("next", int, 64 * 8),
+        ("inner", inner, 40 * 8),
+    ];
+    builder.aggregate("outer", STRUCT, &members);
+    let types = types(&builder);
+    assert!(types.place("outer", "last").is_ok());
+    for path in ["next", "inner.far"] {
+        let place = types.place("outer", path);
+        assert!(
+            matches!(&place, Err(BtfError::BadPlace { field, .. }) if field == path),
+            "{place:?}"
+        );
+    }
+}
+
+#[test]
 fn what_is_not_btf_is_an_error() {
     for bytes in [b"".as_slice(), b"\x7fELF", &[0x9f, 0xeb, 1, 0], &[0; 64]] {
         assert!(KernelTypes::parse(bytes).is_err());

@@ -91,6 +91,7 @@ async fn watch(
         .await?;
     progress.finish();
     let snapshot = collector.snapshot(&mut ()).await?;
+    collector.finish(&mut ()).await?;
     collector.table.checkpoint(snapshot.ended);
 
     let moment = Moment {

@@ -76,6 +76,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<Outcome> {
         let checkpoint = std::time::Duration::from_secs(60);
         collector.watch(end, checkpoint, &mut streamer).await?;
         collector.snapshot(&mut streamer).await?;
+        collector.finish(&mut streamer).await?;
         streamer.finish(&collector, is_stopped.get()).await
     })
 }
@@ -165,6 +166,7 @@ impl Streamer {
     fn tell_loss(&mut self, at: BootTime, loss: Loss) -> Result<()> {
         let loss = Loss {
             events_lost: loss.events_lost + self.unwritten,
+            unwritten: self.unwritten,
             ..loss
         };
         if loss.events_lost > self.loss.events_lost {
@@ -184,10 +186,13 @@ impl Streamer {
         self.outlet.close(is_stopped, again).await?;
         let loss = collector.loss();
         say(&format!(
-            "{} events of {} connections, plan {}; {} records lost, {} connections repaired{}",
+            "{} events of {} connections, plan {}; {} records made, {} delivered, \
+             {} records lost, {} connections repaired{}",
             self.told,
             collector.table.counters().seen,
             collector.plan(),
+            loss.events_generated,
+            loss.events_delivered,
             loss.events_lost,
             loss.repaired,
             match self.unwritten {

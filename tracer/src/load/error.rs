@@ -78,16 +78,19 @@ impl Refused {
 impl From<ProgramError> for Refused {
     fn from(error: ProgramError) -> Self {
         match &error {
-            // The verifier's log runs to pages; its last line is the reason.
+            // The verifier's log runs to pages; its last line is the reason, but
+            // for its statistics.
             ProgramError::LoadError {
                 io_error,
                 verifier_log,
             } => {
                 let log = verifier_log.to_string();
-                let reason = log
-                    .lines()
-                    .rev()
-                    .find(|line| !line.is_empty() && !line.starts_with("processed"));
+                let reason = log.lines().rev().find(|line| {
+                    let is_statistic = ["processed", "stack depth"]
+                        .iter()
+                        .any(|start| line.starts_with(start));
+                    !line.is_empty() && !is_statistic
+                });
                 let what = match reason {
                     Some(reason) => format!("loading ({reason})"),
                     None => "loading".to_owned(),

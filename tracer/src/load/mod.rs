@@ -5,7 +5,7 @@
 use std::{
     fmt, fs,
     ops::Deref,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     path::{Path, PathBuf},
 };
 
@@ -98,6 +98,12 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Records that hooks set out to write, or would have.
+    #[must_use]
+    pub const fn generated(&self) -> u64 {
+        self.submitted + self.lost()
+    }
+
     /// Records lost, for whatever reason.
     #[must_use]
     pub const fn lost(&self) -> u64 {
@@ -111,6 +117,8 @@ pub struct Tracer {
     /// The plan in use.
     pub chosen: Chosen<Refused>,
     counts: PerCpuArray<MapData, u64>,
+    /// Programs that are attached no more, kept for their counters.
+    detached: Vec<OwnedFd>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }
 
@@ -140,8 +148,18 @@ impl Kernel {
             blocked(format!("{shown} does not describe this kernel: {error}"))
         };
         let types = KernelTypes::parse(&bytes).map_err(|error| wrong(&error))?;
+        let offsets = btf::offsets(&types).map_err(|error| wrong(&error))?;
+        // A wrong offset reads wrong values silently; where the kernel shows its
+        // own types, it is found.
+        if path.is_some()
+            && let Ok(own) = fs::read(VMLINUX_BTF)
+            && let Ok(own) = KernelTypes::parse(&own)
+            && btf::offsets(&own).is_ok_and(|own| own != offsets)
+        {
+            return Err(wrong(&"fields lie elsewhere in the running one"));
+        }
         Ok(Self {
-            offsets: btf::offsets(&types).map_err(|error| wrong(&error))?,
+            offsets,
             btf: Btf::parse(&bytes, Endianness::default()).map_err(|error| wrong(&error))?,
             types,
         })
@@ -192,10 +210,28 @@ impl Tracer {
         let logger = EbpfLogger::init(&mut ebpf).ok();
         Ok(Self {
             counts: PerCpuArray::try_from(counts)?,
+            detached: Vec::new(),
             ebpf,
             chosen,
             logger,
         })
+    }
+
+    /// Detaches all programs. A hook that runs on another CPU at this moment may
+    /// write one more record, and count it after that.
+    ///
+    /// # Errors
+    /// Where no fd is left to keep a program's counter by.
+    pub fn detach(&mut self) -> Result<()> {
+        for (_, program) in self.ebpf.programs_mut() {
+            if let Ok(fd) = program.fd() {
+                let kept = fd.as_fd().try_clone_to_owned();
+                self.detached
+                    .push(kept.context("cannot keep a program's counters")?);
+            }
+            unload(program);
+        }
+        Ok(())
     }
 
     /// Takes the reading end of the ring; once.
@@ -221,7 +257,10 @@ impl Tracer {
             missed: self
                 .ebpf
                 .programs()
-                .filter_map(|(_, program)| missed(program))
+                .filter_map(|(_, program)| program.fd().ok())
+                .map(AsFd::as_fd)
+                .chain(self.detached.iter().map(AsFd::as_fd))
+                .filter_map(missed)
                 .sum(),
         })
     }
@@ -321,7 +360,25 @@ fn explain_load(error: aya::EbpfError) -> anyhow::Error {
         }
         cause = inner.source();
     }
-    anyhow::Error::new(error).context("cannot create the eBPF maps")
+    // Found out by aya with a program of its own; without it the maps of a
+    // program's constants are left out, and every program seems damaged.
+    let why = if aya::features().bpf_global_data() {
+        let error = anyhow!(error);
+        format!(
+            "cannot create the eBPF maps: {error}: {}",
+            error.root_cause()
+        )
+    } else {
+        "the kernel refuses an eBPF program with constants, which Linux 5.2 or newer takes"
+            .to_owned()
+    };
+    Blocked {
+        why,
+        fix: "give the control group or the machine more memory, or choose a smaller --ring-size; \
+              `tcpleak doctor` shows what this kernel can do"
+            .to_owned(),
+    }
+    .into()
 }
 
 fn choose(kernel: &Kernel, options: &Options, ebpf: &mut Ebpf) -> Result<Chosen<Refused>> {
@@ -463,8 +520,8 @@ fn unload(program: &mut Program) {
 }
 
 /// How often the kernel skipped this program, from its fd's entry in /proc.
-fn missed(program: &Program) -> Option<u64> {
-    let fd = program.fd().ok()?.as_fd().as_raw_fd();
+fn missed(program: BorrowedFd<'_>) -> Option<u64> {
+    let fd = program.as_raw_fd();
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
     let line = info
         .lines()

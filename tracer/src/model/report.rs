@@ -14,16 +14,24 @@ use crate::{
 /// What was lost on the way, and mended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Loss {
-    /// Records lost, all reasons: the two below.
+    /// Records that hooks set out to write. At the end of a run these are the
+    /// delivered ones and the lost ones, exactly; before it some are on their way.
+    pub events_generated: u64,
+    /// Records read from the ring and understood.
+    pub events_delivered: u64,
+    /// Lost, all reasons: those below.
     pub events_lost: u64,
     /// Lost because the ring was full.
     pub ring_full: u64,
     /// Lost because the kernel skipped a hook that was already running on that CPU.
     pub hook_missed: u64,
+    /// Records that reached us and could not be read.
+    pub undecodable: u64,
+    /// Events that `trace` dropped, after delivery, because its reader stalled.
+    #[serde(skip)]
+    pub unwritten: u64,
     /// Connections that a snapshot had to mend.
     pub repaired: u64,
-    /// Records that came and could not be read: a defect of tcpleak where not 0.
-    pub undecodable: u64,
 }
 
 /// Who owns a group.

@@ -14,7 +14,10 @@ use rustix::{
     process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
 };
 
-use super::sock_diag::{Namespaces, figures, sample};
+use super::{
+    answer::{figures, sample},
+    sock_diag::Namespaces,
+};
 use crate::{
     decode::{Ends, tcp_info::TcpInfo},
     reconcile::{Holder, Snapshot, Socket},

@@ -1,5 +1,5 @@
 //! Gathers what exists now: sockets from sock_diag, their holders from /proc.
-//! I/O only; what follows from it is decided in `reconcile`.
+//! I/O, but for `answer`; what follows from it is decided in `reconcile`.
 
 use anyhow::Result;
 
@@ -7,6 +7,7 @@ use crate::reconcile::Snapshot;
 use closed::Closed;
 use sock_diag::Namespaces;
 
+pub mod answer;
 pub mod clocks;
 mod closed;
 mod holders;

@@ -5,20 +5,17 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io,
-    net::SocketAddr,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     thread,
 };
 
 use anyhow::{Context, Result, bail};
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage};
 use netlink_packet_sock_diag::{
     SockDiagMessage,
     constants::{AF_INET, AF_INET6, IPPROTO_TCP},
-    inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, Timer, nlas::Nla},
+    inet::{ExtensionFlags, InetRequest, SocketId, StateFlags},
 };
 use netlink_sys::{Socket as Netlink, SocketAddr as NetlinkAddr, protocols::NETLINK_SOCK_DIAG};
 use nix::{
@@ -28,13 +25,8 @@ use nix::{
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::proc_net;
-use crate::{
-    decode::{Ends, Figures, tcp_info::TcpInfo},
-    reconcile::{Snapshot, Socket},
-    table::connection::Sample,
-    tcp::State,
-};
+use super::{answer, proc_net};
+use crate::reconcile::{Snapshot, Socket};
 
 /// The kernel fills up to 32 KiB a message (`NLMSG_GOODSIZE` and what
 /// `netlink_dump` allocates for a large receive buffer).
@@ -225,27 +217,10 @@ fn try_dump(netlink: &Netlink, family: u8, netns: u32, into: &mut Vec<Socket>) -
     let mut is_whole = true;
     loop {
         let size = netlink.recv(&mut buffer.as_mut_slice(), 0)?;
-        let mut rest = &buffer[..size];
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)
-                .context("the kernel's answer cannot be read")?;
-            /// `NLM_F_DUMP_INTR`, include/uapi/linux/netlink.h
-            const INTERRUPTED: u16 = 0x10;
-            is_whole &= message.header.flags & INTERRUPTED == 0;
-            match message.payload {
-                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
-                    into.extend(socket(&response, netns));
-                }
-                NetlinkPayload::Done(_) => return Ok(is_whole),
-                NetlinkPayload::Error(error) => bail!("{}", error.to_io()),
-                _ => {}
-            }
-            // Messages are padded to four bytes; the last may lack its padding.
-            let length = usize::try_from(message.header.length)?.next_multiple_of(4);
-            if length == 0 {
-                bail!("the kernel's answer has an empty message");
-            }
-            rest = rest.get(length..).unwrap_or_default();
+        let answer = answer::read(&buffer[..size], netns, into)?;
+        is_whole &= !answer.is_interrupted;
+        if answer.is_last {
+            return Ok(is_whole);
         }
     }
 }
@@ -270,66 +245,4 @@ fn send_request(netlink: &Netlink, family: u8) -> Result<()> {
     message.serialize(&mut bytes);
     netlink.send(&bytes, 0)?;
     Ok(())
-}
-
-fn socket(response: &InetResponse, netns: u32) -> Option<Socket> {
-    let header = &response.header;
-    let id = &header.socket_id;
-    let info = response.nlas.iter().find_map(|nla| match nla {
-        Nla::TcpInfo(bytes) => Some(TcpInfo::parse(bytes)),
-        _ => None,
-    });
-    let state = State::from_kernel(header.state.into())?;
-    // A SYN_SENT socket's segment in flight is its SYN.
-    let backoff = match header.timer {
-        Some(Timer::Retransmit(_, times)) => u32::from(times),
-        _ => info.map_or(0, |info| info.retransmits.into()),
-    };
-    let info = info.unwrap_or_default();
-    Some(Socket {
-        cookie: u64::from_ne_bytes(id.cookie),
-        ends: Ends {
-            local: SocketAddr::new(id.source_address, id.source_port),
-            remote: SocketAddr::new(id.destination_address, id.destination_port),
-            netns,
-        },
-        state,
-        // A request socket shows as SYN_RECV; a full one is in that state for
-        // microseconds only.
-        is_mini: state.is_mini_socket()
-            || header.timer == Some(Timer::TimeWait)
-            || (state == State::SynRecv && header.inode == 0),
-        uid: header.uid,
-        sample: Sample {
-            recv_q: header.recv_queue,
-            send_q: header.send_queue,
-            // Before the first acknowledgement the kernel counts from boot.
-            ack_received_ms: (state != State::SynSent).then_some(info.last_ack_recv.into()),
-            backoff,
-            ..sample(&info, header.inode)
-        },
-        figures: figures(&info),
-    })
-}
-
-/// What `tcp_info` tells of times and segments.
-pub(super) fn sample(info: &TcpInfo, inode: u32) -> Sample {
-    Sample {
-        inode,
-        data_sent_ms: (info.data_segs_out > 0).then_some(info.last_data_sent.into()),
-        data_received_ms: (info.data_segs_in > 0).then_some(info.last_data_recv.into()),
-        data_segments_out: info.data_segs_out,
-        data_segments_in: info.data_segs_in,
-        ..Sample::default()
-    }
-}
-
-/// What `tcp_info` tells of totals.
-pub(super) fn figures(info: &TcpInfo) -> Figures {
-    Figures {
-        tx_bytes: info.bytes_sent.saturating_sub(info.bytes_retrans),
-        rx_bytes: info.bytes_received,
-        retransmits: info.total_retrans,
-        srtt_us: info.rtt,
-    }
 }

@@ -17,7 +17,10 @@ const TICK: Duration = Duration::from_millis(50);
 const BATCH: usize = 16_384;
 
 /// The ring as a source of records.
-pub struct RingSource(AsyncFd<Ring>);
+pub struct RingSource {
+    ring: AsyncFd<Ring>,
+    taken: u64,
+}
 
 impl RingSource {
     /// Must be called inside a tokio runtime.
@@ -29,7 +32,10 @@ impl RingSource {
         // dropped, and `AsyncFd` deregisters before it drops the ring.
         #[allow(unsafe_code, reason = "tokio offers no safe form for a foreign fd")]
         let registered = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
-        Ok(Self(registered?))
+        Ok(Self {
+            ring: registered?,
+            taken: 0,
+        })
     }
 
     /// Waits until the kernel calls, or for one tick.
@@ -37,7 +43,7 @@ impl RingSource {
     /// # Errors
     /// Where the ring cannot be polled.
     pub async fn wait(&mut self) -> io::Result<()> {
-        if let Ok(ready) = timeout(TICK, self.0.readable_mut()).await {
+        if let Ok(ready) = timeout(TICK, self.ring.readable_mut()).await {
             ready?.clear_ready();
         }
         Ok(())
@@ -45,13 +51,22 @@ impl RingSource {
 
     /// Hands on the records that wait, a batch at most. Returns whether more wait.
     pub fn drain(&mut self, mut each: impl FnMut(&[u8])) -> bool {
-        let ring = self.0.get_mut();
+        let ring = self.ring.get_mut();
         for _ in 0..BATCH {
             match ring.take() {
-                Some(record) => each(&record),
+                Some(record) => {
+                    self.taken += 1;
+                    each(&record);
+                }
                 None => return false,
             }
         }
         true
+    }
+
+    /// Records handed on so far.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        self.taken
     }
 }

@@ -15,11 +15,14 @@ use crate::{
 };
 
 pub(super) const LOSS: Loss = Loss {
+    events_generated: 5_120,
+    events_delivered: 5_000,
     events_lost: 120,
     ring_full: 100,
     hook_missed: 20,
+    undecodable: 0,
+    unwritten: 0,
     repaired: 3,
-    undecodable: 2,
 };
 
 /// Noon and so many milliseconds.

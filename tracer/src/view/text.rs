@@ -157,15 +157,8 @@ pub(super) fn loss_sentence(loss: &Loss) -> String {
         0 => String::new(),
         n => format!(" {} repaired from a snapshot.", count(n, "connection")),
     };
-    let undecodable = match loss.undecodable {
-        0 => String::new(),
-        n => format!(
-            " {} not understood: a defect of tcpleak.",
-            count(n, "record")
-        ),
-    };
     if loss.events_lost == 0 {
-        return format!("Nothing lost.{repaired}{undecodable}");
+        return format!("Nothing lost.{repaired}");
     }
     let cause = if loss.ring_full > 0 {
         " A larger --ring-size loses less."
@@ -173,11 +166,26 @@ pub(super) fn loss_sentence(loss: &Loss) -> String {
         ""
     };
     format!(
-        "{} lost ({} ring full, {} hook missed).{repaired}{undecodable}{cause}",
+        "{} lost ({}).{repaired}{cause}",
         count(loss.events_lost, "event"),
-        loss.ring_full,
-        loss.hook_missed,
+        loss_reasons(loss),
     )
+}
+
+/// How many were lost for which reason; the two rare ones only where it happened.
+pub(super) fn loss_reasons(loss: &Loss) -> String {
+    let rare = [
+        (loss.undecodable, "unreadable"),
+        (loss.unwritten, "unwritten"),
+    ];
+    let usual = [
+        (loss.ring_full, "ring full"),
+        (loss.hook_missed, "hook missed"),
+    ];
+    let happened = rare.into_iter().filter(|&(count, _)| count > 0);
+    let all = usual.into_iter().chain(happened);
+    let all: Vec<String> = all.map(|(count, why)| format!("{count} {why}")).collect();
+    all.join(", ")
 }
 
 #[cfg(test)]

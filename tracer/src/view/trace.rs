@@ -10,7 +10,7 @@ use textwrap::core::display_width;
 use super::{
     Format, Style, csv, json,
     table::{clock, shown},
-    text::{Colour, Page, bytes, clip, count, duration, microseconds},
+    text::{Colour, Page, bytes, clip, count, duration, loss_reasons, microseconds},
 };
 use crate::model::{
     connection::Connection,
@@ -43,7 +43,13 @@ const COMM_FULL: usize = 15;
 const DETAIL: usize = 44;
 
 /// Columns of a CSV that only a loss fills.
-const LOSS_COLUMNS: [&str; 3] = ["events_lost", "ring_full", "hook_missed"];
+const LOSS_COLUMNS: [&str; 5] = [
+    "events_lost",
+    "ring_full",
+    "hook_missed",
+    "undecodable",
+    "unwritten",
+];
 
 /// Writes a stream of events in one format.
 #[derive(Clone, Debug)]
@@ -145,15 +151,20 @@ impl Trace {
     /// # Errors
     /// As `out` fails.
     pub fn loss(&self, out: &mut dyn Write, at: Timestamp, loss: &Loss) -> io::Result<()> {
-        let counts = [loss.events_lost, loss.ring_full, loss.hook_missed];
+        let counts = [
+            loss.events_lost,
+            loss.ring_full,
+            loss.hook_missed,
+            loss.undecodable,
+            loss.unwritten,
+        ];
         match self.format {
             Format::Table => {
                 let text = format!(
-                    "{} loss           {} lost ({} ring full, {} hook missed)",
+                    "{} loss           {} lost ({})",
                     clock(at),
                     count(loss.events_lost, "event"),
-                    loss.ring_full,
-                    loss.hook_missed
+                    loss_reasons(loss),
                 );
                 Page::new(out, self.style).hanging("", TIME + 1, Some(Colour::Red), text)
             }
@@ -252,7 +263,7 @@ impl Serialize for Line<'_> {
 
 struct LossLine {
     at: Timestamp,
-    counts: [u64; 3],
+    counts: [u64; LOSS_COLUMNS.len()],
 }
 
 impl Serialize for LossLine {

@@ -1,9 +1,9 @@
 //! What the command line promises, with or without root: help that fits, one
 //! line for whatever goes wrong, the right exit code, and no harm to files.
 
-use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt as _, process::Command};
+use std::{collections::HashMap, ffi::OsStr, fs, os::unix::ffi::OsStrExt as _, process::Command};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use support::{TCPLEAK, Temp, assert_one_line, check, run, text};
 
@@ -112,6 +112,89 @@ fn arguments_may_be_any_bytes() -> Result<()> {
         assert_one_line(&output, code, &format!("{args:?}"))?;
     }
     Ok(())
+}
+
+#[test]
+fn types_that_lie_are_refused() -> Result<()> {
+    const OWN: &str = "/sys/kernel/btf/vmlinux";
+    let whole = fs::read(OWN).with_context(|| format!("this test needs {OWN}"))?;
+    let temp = Temp::new()?;
+    let file = temp.0.join("lying.btf");
+    let word = |at: usize| -> Result<u32> { Ok(u32::from_le_bytes(whole[at..at + 4].try_into()?)) };
+    let refused = |changes: &[(usize, u32)], what: &str| -> Result<()> {
+        let mut bytes = whole.clone();
+        for &(at, value) in changes {
+            bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        fs::write(&file, &bytes)?;
+        let output = run(&format!("leaks --for 100ms --btf {}", file.display()))?;
+        assert_one_line(&output, 1, what)?;
+        let said = text(&output.stderr)?;
+        assert!(
+            said.contains("lying.btf does not describe this kernel"),
+            "{what}: {said}"
+        );
+        Ok(())
+    };
+
+    // The header (Documentation/bpf/btf.rst): its own length, then where the types
+    // and the strings are behind it, and how long.
+    for (at, name) in [
+        (4, "hdr_len"),
+        (8, "type_off"),
+        (12, "type_len"),
+        (16, "str_off"),
+        (20, "str_len"),
+    ] {
+        for value in [1, u32::try_from(whole.len())?, u32::MAX - 3, u32::MAX] {
+            refused(&[(at, value)], &format!("{name} {value}"))?;
+        }
+    }
+    // Each field of struct sock elsewhere, first within it and then beyond.
+    let members = members_of(&whole, "sock")?;
+    let read = ["__sk_common", "sk_err", "sk_protocol", "sk_shutdown"];
+    for name in read {
+        let at = *members.get(name).with_context(|| format!("no {name}"))?;
+        for bit in [word(at)? + 8, word(at)? + 64, 1 << 16, u32::MAX] {
+            refused(&[(at, bit)], &format!("{name} at bit {bit}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Where in BTF the offsets of a struct's members are written, by name.
+fn members_of(btf: &[u8], of: &str) -> Result<HashMap<String, usize>> {
+    let word = |at: usize| -> Result<usize> {
+        let bytes = btf.get(at..at + 4).context("BTF is cut short")?;
+        Ok(usize::try_from(u32::from_le_bytes(bytes.try_into()?))?)
+    };
+    let (types, strings) = (24 + word(8)?, 24 + word(16)?);
+    let name = |at: usize| -> Result<&str> {
+        let rest = &btf[strings + word(at)?..];
+        let end = rest.iter().position(|&byte| byte == 0).context("no end")?;
+        text(&rest[..end])
+    };
+    let mut at = types;
+    while at < types + word(12)? {
+        let info = word(at + 4)?;
+        let (kind, len) = (info >> 24 & 0x1f, info & 0xffff);
+        // What follows the three common words, in bytes.
+        let (each, once) = match kind {
+            4 | 5 | 15 | 19 => (12, 0),
+            6 | 13 => (8, 0),
+            1 | 14 | 17 => (0, 4),
+            3 => (0, 12),
+            _ => (0, 0),
+        };
+        if kind == 4 && name(at)? == of {
+            let members = (0..len).map(|index| at + 12 + index * 12);
+            return members
+                .map(|at| Ok((name(at)?.to_owned(), at + 8)))
+                .collect();
+        }
+        at += 12 + len * each + once;
+    }
+    bail!("no struct {of}")
 }
 
 #[test]

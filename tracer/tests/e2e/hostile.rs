@@ -14,6 +14,8 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
+use crate::support::balance;
+
 /// Names, and how JSON gives them back: bytes that are not UTF-8 as `\xNN`. The
 /// kernel keeps 15 bytes.
 const NAMES: [(&[u8], &str); 10] = [
@@ -147,11 +149,16 @@ fn run(format: &str) -> Result<[Output; 3]> {
     };
     // They end by themselves.
     let [ps, leaks, trace] = COMMANDS.map(start);
-    Ok([
+    let outputs = [
         ps?.wait_with_output()?,
         leaks?.wait_with_output()?,
         trace?.wait_with_output()?,
-    ])
+    ];
+    for output in &outputs {
+        let said = String::from_utf8_lossy(&output.stderr);
+        balance::check(&String::from_utf8_lossy(&output.stdout), &said)?;
+    }
+    Ok(outputs)
 }
 
 /// That nothing in there acts on a terminal: no control character but the line

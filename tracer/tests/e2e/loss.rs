@@ -1,13 +1,16 @@
 //! What is lost is said, and does no harm to what is told afterwards.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    thread::sleep,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
-
 use serde_json::Value;
 
-use crate::support::{Program, Tcpleak, net::ss, report::groups_of, wait_for};
+use crate::support::{Program, Tcpleak, net::ss, random::number, report::groups_of, wait_for};
 
 /// Connections made while nobody reads the ring: far more than it holds.
 const MANY: &str = "many 3000";
@@ -147,5 +150,72 @@ fn leaks_is_right_after_a_loss() -> Result<()> {
     assert_eq!(held, 10, "both ends of five");
     assert_eq!(live.sum::<u64>(), held as u64, "{report}");
     assert_eq!(report["summary"]["live"], held, "{report}");
+    Ok(())
+}
+
+/// For how long nobody reads while connections come and go, in seconds;
+/// `TCPLEAK_STOP_SECONDS` sets another time.
+const STOPPED: u64 = 5;
+
+#[test]
+fn stopped_under_load_it_accounts_for_every_record() -> Result<()> {
+    let (churn, port) = churn(2_000)?;
+    let tcpleak = Tcpleak::watching(&format!(
+        "leaks --ring-size 64KiB --port {port} --for 1h --all --format json"
+    ))?;
+    tcpleak.signal(Signal::SIGSTOP)?;
+    sleep(Duration::from_secs(
+        number("TCPLEAK_STOP_SECONDS")?.unwrap_or(STOPPED),
+    ));
+    tcpleak.signal(Signal::SIGCONT)?;
+    // Time for it to mend, still under load.
+    sleep(Duration::from_secs(3));
+    let report = tcpleak.interrupt()?.json()?;
+    assert!(report["loss"]["ring_full"].as_u64() > Some(0), "{report}");
+    assert_blameless(&report, churn.pid())?;
+    println!("{}", report["loss"]);
+    Ok(())
+}
+
+#[test]
+fn a_flood_by_one_process_is_counted_and_blames_nobody() -> Result<()> {
+    let (flood, port) = churn(1_000_000)?;
+    let mut bystander = Program::start("ends", "")?;
+    let other = bystander.hear()?["port"].as_u64().context("no port")?;
+    bystander.ask("hold 5")?;
+    let tcpleak = Tcpleak::watching("leaks --ring-size 64KiB --for 1h --all --format json")?;
+    sleep(Duration::from_secs(5));
+    bystander.ask("hold 10")?;
+    let report = tcpleak.interrupt()?.json()?;
+    assert!(
+        report["loss"]["events_generated"].as_u64() > Some(0),
+        "{report}"
+    );
+    for process in [flood.pid(), bystander.pid()] {
+        assert_blameless(&report, process)?;
+    }
+    let held = ss(u16::try_from(other)?)?;
+    let held = held.iter().filter(|s| s.state == "ESTABLISHED").count();
+    let groups = groups_of(&report, bystander.pid())?;
+    let live = groups.iter().filter_map(|group| group["live"].as_u64());
+    assert_eq!(live.sum::<u64>(), held as u64, "{report}");
+    println!("port {port}: {}", report["loss"]);
+    Ok(())
+}
+
+/// A process that opens and closes connections to itself, so many a second if it
+/// can, and its port.
+fn churn(per_second: u32) -> Result<(Program, u64)> {
+    let program = Program::start("churn", &per_second.to_string())?;
+    let port = program.hear()?["port"].as_u64().context("no port")?;
+    Ok((program, port))
+}
+
+/// Nothing of the process is called a leak or stuck.
+fn assert_blameless(report: &Value, pid: u32) -> Result<()> {
+    for group in groups_of(report, pid)? {
+        let class = group["verdict"]["class"].as_str().context("no class")?;
+        assert!(!["leak", "stuck"].contains(&class), "{group}");
+    }
     Ok(())
 }

@@ -1,33 +1,21 @@
 //! However it is stopped, `tcpleak` leaves nothing in the kernel, and tells what
 //! it has seen if it still can.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
-    process::Command,
-};
+use std::fs::File;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nix::{
     sys::{signal::Signal, stat::Mode},
     unistd::mkfifo,
 };
-use serde_json::Value;
 
 use crate::support::{
     Program, Tcpleak,
+    loaded::Loaded,
     net::free_port,
-    process::output,
     report::{group_of, groups_of},
     temp::TempDir,
-    wait_for,
 };
-
-/// What `tcpleak` puts into the kernel, as `bpftool` calls it.
-const KINDS: [&str; 3] = ["prog", "map", "link"];
-
-/// Ids by kind.
-type Loaded = BTreeMap<&'static str, BTreeSet<u64>>;
 
 #[test]
 fn ctrl_c_reports_at_once_and_leaves_nothing() -> Result<()> {
@@ -39,19 +27,9 @@ fn termination_reports_at_once_and_leaves_nothing() -> Result<()> {
     reports_and_leaves_nothing(Signal::SIGTERM)
 }
 
-#[test]
-fn killed_it_leaves_nothing() -> Result<()> {
-    let tcpleak = Tcpleak::watching("leaks --for 60s --format json")?;
-    let loaded = loaded_by(tcpleak.pid())?;
-    tcpleak.signal(Signal::SIGKILL)?;
-    let finished = tcpleak.finish()?;
-    assert_eq!(finished.code, None);
-    unloaded(&loaded)
-}
-
 fn reports_and_leaves_nothing(signal: Signal) -> Result<()> {
     let tcpleak = Tcpleak::watching("leaks --for 60s --format json")?;
-    let loaded = loaded_by(tcpleak.pid())?;
+    let loaded = Loaded::whole(tcpleak.pid())?;
     let holder = Program::start("zoo", "")?;
     holder.hear()?;
     tcpleak.signal(signal)?;
@@ -60,45 +38,7 @@ fn reports_and_leaves_nothing(signal: Signal) -> Result<()> {
     let group = group_of(&report, holder.pid(), "listener");
     assert!(group.is_err(), "a listener is no connection: {report}");
     assert!(!groups_of(&report, holder.pid())?.is_empty(), "{report}");
-    unloaded(&loaded)
-}
-
-/// Ids of the kernel objects that a process has open, by kind. From `fdinfo`:
-/// not every bpftool can tell the holders.
-fn loaded_by(pid: u32) -> Result<Loaded> {
-    let mut loaded = Loaded::new();
-    for fd in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
-        // It opens and closes others meanwhile.
-        let info = fs::read_to_string(fd?.path()).unwrap_or_default();
-        let facts = info.lines().filter_map(|line| line.split_once(":\t"));
-        for (name, value) in facts {
-            if let Some(kind) = KINDS.into_iter().find(|kind| name == format!("{kind}_id")) {
-                loaded.entry(kind).or_default().insert(value.parse()?);
-            }
-        }
-    }
-    for kind in KINDS {
-        assert!(loaded.contains_key(kind), "no {kind} is loaded");
-    }
-    Ok(loaded)
-}
-
-/// Waits until none of these is there any more: the kernel frees them a moment
-/// after the process has ended.
-fn unloaded(loaded: &Loaded) -> Result<()> {
-    for (kind, ids) in loaded {
-        wait_for("the kernel to free what was loaded", || {
-            let all: Value = serde_json::from_str(&bpftool(kind)?)?;
-            let mut all = all.as_array().context("no list")?.iter();
-            let left = all.any(|o| o["id"].as_u64().is_some_and(|id| ids.contains(&id)));
-            Ok((!left).then_some(()))
-        })?;
-    }
-    Ok(())
-}
-
-fn bpftool(kind: &str) -> Result<String> {
-    output(Command::new("bpftool").args(["-j", kind, "list"]))
+    loaded.wait_freed()
 }
 
 /// A reader that takes nothing: tracing goes on beside it, and a signal ends it.

@@ -1,7 +1,7 @@
 //! The end-to-end tests: built by the user, run by root, so that no root-owned
 //! file gets into the target directory.
 
-use std::{ffi::OsString, path::Path};
+use std::{env, ffi::OsString, path::Path};
 
 use anyhow::{Context as _, Result};
 
@@ -31,6 +31,12 @@ pub(crate) fn run(built: &[Executable], filter: &[String], tally: &mut Tally) ->
             variable("CARGO_MANIFEST_DIR", &package),
             variable("PATH", Path::new(&place::path())),
         ])
+        .args(env::vars_os().filter_map(|(name, value)| {
+            let name = name.to_str()?;
+            // How often, how long: the tests' own settings.
+            (name.starts_with("TCPLEAK_") && name != "TCPLEAK_BIN")
+                .then(|| variable(name, Path::new(&value)))
+        }))
         .arg(&tests.path)
         .arg(AT_A_TIME)
         .args(filter)

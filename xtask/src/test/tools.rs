@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Each program, and the package that brings it.
-const TOOLS: [(&str, &str); 8] = [
+const TOOLS: [(&str, &str); 9] = [
     ("nginx", "nginx"),
     ("curl", "curl"),
     ("python3", "python3"),
@@ -20,6 +20,7 @@ const TOOLS: [(&str, &str); 8] = [
     ("setcap", "libcap2-bin"),
     ("ps", "procps"),
     ("nft", "nftables"),
+    ("strace", "strace"),
 ];
 
 /// Installs the packages of the programs that are missing.

@@ -15,6 +15,8 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tracer::load::privileges::PRIVILEGES;
 
+use crate::support::balance;
+
 /// Holds a connection to itself and opens others all the time, for an instant
 /// each: no snapshot tells their file descriptors.
 const HOLDER: &str = "
@@ -154,6 +156,7 @@ impl User {
         let leaks = self.run(&["leaks", "--for", "1s", "--all", "--format", "json"])?;
         let said = String::from_utf8_lossy(&leaks.stderr);
         assert!(leaks.status.success(), "{said}");
+        balance::check(std::str::from_utf8(&leaks.stdout)?, &said)?;
         let report: Value = serde_json::from_slice(&leaks.stdout)?;
         let groups = report["groups"].as_array().context("no groups")?;
         let connections = || {
@@ -168,6 +171,7 @@ impl User {
 
         let trace = self.run(&["trace", "--for", "1s", "--format", "jsonl"])?;
         let lines = String::from_utf8(trace.stdout)?;
+        balance::check("", std::str::from_utf8(&trace.stderr)?)?;
         let events = lines.lines().map(serde_json::from_str::<Value>);
         let events = events.collect::<Result<Vec<_>, _>>()?;
         let closed: Vec<&Value> = events

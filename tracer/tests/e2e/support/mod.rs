@@ -1,11 +1,15 @@
 //! What every test needs: programs that end with the test, and ways to ask.
 
+pub(crate) mod balance;
+pub(crate) mod loaded;
 pub(crate) mod net;
 pub(crate) mod netns;
 pub(crate) mod nginx;
 pub(crate) mod process;
 pub(crate) mod program;
+pub(crate) mod random;
 pub(crate) mod report;
+pub(crate) mod strace;
 pub(crate) mod tcpleak;
 pub(crate) mod temp;
 

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    fs,
     process::{Child, Command, ExitStatus, Stdio},
 };
 
@@ -49,6 +50,13 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// The state of a process as `ps` shows it; `None` of one that is gone.
+pub(crate) fn state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // PID (NAME) STATE, and a name may hold anything.
+    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 /// A command whose process ends even if the test is killed and drops nothing.

@@ -1,7 +1,9 @@
 //! Runs the program under test.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     fs::File,
     io::{Read, Seek, SeekFrom},
     process::Stdio,
@@ -12,7 +14,8 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::{
-    process::{Running, bound_to_us},
+    balance,
+    process::{Running, bound_to_us, state},
     temp::TempDir,
     wait_for,
 };
@@ -38,13 +41,21 @@ pub(crate) struct Finished {
 impl Tcpleak {
     /// Starts it with these arguments, separated by spaces.
     pub(crate) fn start(arguments: &str) -> Result<Self> {
+        Self::start_under(&[], arguments)
+    }
+
+    /// The same by another program, which becomes it.
+    pub(crate) fn start_under(wrapper: &[String], arguments: &str) -> Result<Self> {
         let output = TempDir::new()?;
         let file = |name| File::create(output.path().join(name));
         // `cargo xtask test` names the one that it built.
         let program =
             env::var_os("TCPLEAK_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_tcpleak").into());
+        let mut words = wrapper.iter().map(OsString::from).chain([program]);
+        let first = words.next().context("nothing to start")?;
         let running = Running::start(
-            bound_to_us(program)
+            bound_to_us(first)
+                .args(words)
                 .args(arguments.split_whitespace())
                 .stdin(Stdio::null())
                 .stdout(file("stdout")?)
@@ -66,9 +77,14 @@ impl Tcpleak {
         Ok(tcpleak)
     }
 
+    /// Whether it has ended. It is not reaped by that.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(state(self.pid()), None | Some('Z'))
+    }
+
     /// Whether its event loop is there, which it starts once all programs are
     /// attached. Unlike the output's first line this holds for every format.
-    fn is_attached(&self) -> bool {
+    pub(crate) fn is_attached(&self) -> bool {
         let Ok(fds) = fs::read_dir(format!("/proc/{}/fd", self.running.pid())) else {
             return false;
         };
@@ -110,14 +126,19 @@ impl Tcpleak {
         wait_for(what, || Ok(self.lines()?.into_iter().find(&is_it)))
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until it ends by itself. Of a run that ended well, the records must
+    /// balance.
     pub(crate) fn finish(mut self) -> Result<Finished> {
         let status = self.running.wait()?;
-        Ok(Finished {
+        let finished = Finished {
             code: status.code(),
             stdout: self.read("stdout")?,
             stderr: self.read("stderr")?,
-        })
+        };
+        if matches!(finished.code, Some(0 | 3)) {
+            balance::check(&finished.stdout, &finished.stderr)?;
+        }
+        Ok(finished)
     }
 
     /// Ends it as Ctrl-C does.

@@ -1,0 +1,59 @@
+//! The books of a run: what hooks generated is what was delivered and what was
+//! lost, reason by reason, to the last record.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+/// Why a record may be lost, as reports name it.
+const REASONS: [&str; 3] = ["ring_full", "hook_missed", "undecodable"];
+
+/// Checks a run that came to its end: the report that `leaks` printed as JSON,
+/// or the last line that `trace` wrote to standard error. Other output says
+/// nothing of it.
+pub(crate) fn check(stdout: &str, stderr: &str) -> Result<()> {
+    if stderr.contains(" records made, ") {
+        return of_trace(stderr);
+    }
+    match serde_json::from_str::<Value>(stdout) {
+        Ok(report) if report["schema"] == "tcpleak.leaks/1" => of_leaks(&report["loss"]),
+        _ => Ok(()),
+    }
+}
+
+fn of_leaks(loss: &Value) -> Result<()> {
+    let number = |name: &str| {
+        let number = loss[name].as_u64();
+        number.with_context(|| format!("no number `{name}` in {loss}"))
+    };
+    let mut lost = 0;
+    for reason in REASONS {
+        lost += number(reason)?;
+    }
+    ensure!(
+        number("events_lost")? == lost,
+        "a reason is missing: {loss}"
+    );
+    ensure!(
+        number("events_generated")? == number("events_delivered")? + lost,
+        "records are unaccounted for: {loss}"
+    );
+    Ok(())
+}
+
+/// `...; 90 records made, 80 delivered, 10 records lost, ...`
+fn of_trace(stderr: &str) -> Result<()> {
+    let words: Vec<&str> = stderr.split([' ', ',']).filter(|w| !w.is_empty()).collect();
+    let number_before = |name: &[&str]| -> Result<u64> {
+        let at = words.windows(name.len()).position(|words| words == name);
+        let number = at.and_then(|at| words.get(at.checked_sub(1)?)?.parse().ok());
+        number.with_context(|| format!("no number of {name:?} in {stderr}"))
+    };
+    let generated = number_before(&["records", "made"])?;
+    let delivered = number_before(&["delivered"])?;
+    let lost = number_before(&["records", "lost"])?;
+    ensure!(
+        generated == delivered + lost,
+        "records are unaccounted for: {stderr}"
+    );
+    Ok(())
+}
