@@ -15,7 +15,7 @@ use tracer_common::config::{Filter, ListenPort};
 
 use crate::{
     clock::{BootTime, WallClock},
-    decode::decode,
+    decode::{Event, decode},
     load::{self, Counts, Tracer, privileges, tracefs},
     model::report::Loss,
     reconcile::{Holder, Snapshot, Socket, Terms, reconcile},
@@ -58,6 +58,10 @@ const MEND: Rest = Rest {
     least: Duration::from_secs(2),
     times: 10,
 };
+
+/// A record may come after one that is younger by less than this: its hook was
+/// made to wait between reading the clock and writing.
+const DISORDER: Duration = Duration::from_millis(20);
 
 /// Who wants to hear of what happens.
 pub trait Observer {
@@ -114,6 +118,8 @@ pub struct Collector {
     left_out: usize,
     /// Losses up to here are mended by a snapshot that began later.
     mended: u64,
+    /// When the youngest event so far happened.
+    heard: BootTime,
     /// When the last snapshot was in, and how much work it was.
     rested: (Instant, Duration),
 }
@@ -163,6 +169,7 @@ impl Collector {
             timeless: 0,
             left_out: 0,
             mended: 0,
+            heard: BootTime::default(),
             rested: (Instant::now(), Duration::ZERO),
         })
     }
@@ -306,8 +313,9 @@ impl Collector {
                 }
             }
         };
-        // What happened before the snapshot ended is in the ring by now.
-        while self.drain(observer)? {}
+        // What happened before the snapshot ended is in the ring by now. Not until
+        // the ring is empty: where more comes than can be told, it never is.
+        while self.heard < snapshot.ended + DISORDER && self.drain(observer)? {}
         self.count()?;
         self.unreadable = snapshot.unreadable.len();
         self.unreachable = snapshot.unreachable;
@@ -347,16 +355,23 @@ impl Collector {
     fn drain(&mut self, observer: &mut impl Observer) -> Result<bool> {
         let table = &mut self.table;
         let selection = &self.selection;
+        let heard = &mut self.heard;
         let mut outcome = Ok(());
-        let more = self.source.drain(|bytes| match decode(bytes) {
-            Ok(event) if !selection.admits(&event, |sock| table.get(sock).is_some()) => {}
-            Ok(event) => table.apply(&event, |change, at, connection| {
-                if outcome.is_ok() {
-                    outcome = observer.change(change, at, connection);
-                }
-            }),
-            Err(_) => table.count_undecodable(),
-        });
+        let mut note = |event: Event| {
+            *heard = event.at().max(*heard);
+            event
+        };
+        let more = self
+            .source
+            .drain(|bytes| match decode(bytes).map(&mut note) {
+                Ok(event) if !selection.admits(&event, |sock| table.get(sock).is_some()) => {}
+                Ok(event) => table.apply(&event, |change, at, connection| {
+                    if outcome.is_ok() {
+                        outcome = observer.change(change, at, connection);
+                    }
+                }),
+                Err(_) => table.count_undecodable(),
+            });
         outcome?;
         if !more {
             observer.settle()?;

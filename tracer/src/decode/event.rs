@@ -146,3 +146,17 @@ pub enum Event {
         pid: u32,
     },
 }
+
+impl Event {
+    /// When it happened.
+    #[must_use]
+    pub const fn at(&self) -> BootTime {
+        match *self {
+            Self::State { at, .. }
+            | Self::Connect { at, .. }
+            | Self::Accept { at, .. }
+            | Self::Gone { at, .. }
+            | Self::Exit { at, .. } => at,
+        }
+    }
+}
