@@ -15,7 +15,7 @@ use tracer_common::config::{Filter, ListenPort};
 
 use crate::{
     clock::{BootTime, WallClock},
-    decode::decode,
+    decode::{Event, decode},
     load::{self, Counts, Tracer, privileges, tracefs},
     model::report::Loss,
     plan::Hook,
@@ -63,6 +63,10 @@ const MEND: Rest = Rest {
 /// How long the end of a run may wait for hooks that were still running on other
 /// CPUs when they were detached: many times what one takes.
 const LAST_HOOKS: Duration = Duration::from_secs(5);
+
+/// A record may come after one that is younger by less than this: its hook was
+/// made to wait between reading the clock and writing.
+const DISORDER: Duration = Duration::from_millis(20);
 
 /// Who wants to hear of what happens.
 pub trait Observer {
@@ -119,6 +123,8 @@ pub struct Collector {
     left_out: usize,
     /// Losses up to here are mended by a snapshot that began later.
     mended: u64,
+    /// When the youngest event so far happened.
+    heard: BootTime,
     /// When the last snapshot was in, and how much work it was.
     rested: (Instant, Duration),
 }
@@ -175,6 +181,7 @@ impl Collector {
             timeless: 0,
             left_out: 0,
             mended: 0,
+            heard: BootTime::default(),
             rested: (Instant::now(), Duration::ZERO),
         })
     }
@@ -335,8 +342,9 @@ impl Collector {
                 }
             }
         };
-        // What happened before the snapshot ended is in the ring by now.
-        while self.drain(observer)? {}
+        // What happened before the snapshot ended is in the ring by now. Not until
+        // the ring is empty: where more comes than can be told, it never is.
+        while self.heard < snapshot.ended + DISORDER && self.drain(observer)? {}
         self.count()?;
         self.unreadable = snapshot.unreadable.len();
         self.unreachable = snapshot.unreachable;
@@ -395,16 +403,23 @@ impl Collector {
     fn drain(&mut self, observer: &mut impl Observer) -> Result<bool> {
         let table = &mut self.table;
         let selection = &self.selection;
+        let heard = &mut self.heard;
         let mut outcome = Ok(());
-        let more = self.source.drain(|bytes| match decode(bytes) {
-            Ok(event) if !selection.admits(&event, |sock| table.get(sock).is_some()) => {}
-            Ok(event) => table.apply(&event, |change, at, connection| {
-                if outcome.is_ok() {
-                    outcome = observer.change(change, at, connection);
-                }
-            }),
-            Err(_) => table.count_undecodable(),
-        });
+        let mut note = |event: Event| {
+            *heard = event.at().max(*heard);
+            event
+        };
+        let more = self
+            .source
+            .drain(|bytes| match decode(bytes).map(&mut note) {
+                Ok(event) if !selection.admits(&event, |sock| table.get(sock).is_some()) => {}
+                Ok(event) => table.apply(&event, |change, at, connection| {
+                    if outcome.is_ok() {
+                        outcome = observer.change(change, at, connection);
+                    }
+                }),
+                Err(_) => table.count_undecodable(),
+            });
         outcome?;
         if !more {
             observer.settle()?;

@@ -177,3 +177,20 @@ pub enum Event {
         pid: u32,
     },
 }
+
+impl Event {
+    /// When it happened.
+    #[must_use]
+    pub const fn at(&self) -> BootTime {
+        match *self {
+            Self::State { at, .. }
+            | Self::Connect { at, .. }
+            | Self::Accept { at, .. }
+            | Self::Close { at, .. }
+            | Self::TimeWait { at, .. }
+            | Self::Reset { at, .. }
+            | Self::Gone { at, .. }
+            | Self::Exit { at, .. } => at,
+        }
+    }
+}
