@@ -121,13 +121,14 @@ fn datadog_agent_18783_after_a_flood_the_trace_goes_on() -> Result<()> {
     let port = actors.port;
     let arguments = format!("trace --port {port} --ring-size 64KiB --format jsonl");
     let tcpleak = Tcpleak::watching(&arguments)?;
-    for lost_before in [0, 1] {
+    let losses = || {
+        let lines = tcpleak.lines()?;
+        anyhow::Ok(lines.iter().filter(|e| e["event"] == "loss").count())
+    };
+    for _ in 0..2 {
+        let before = losses()?;
         flood(&tcpleak, &mut actors, "churn 1")?;
-        wait_for("the loss", || {
-            let lines = tcpleak.lines()?;
-            let losses = lines.iter().filter(|event| event["event"] == "loss");
-            Ok((losses.count() > lost_before).then_some(()))
-        })?;
+        wait_for("the loss", || Ok((losses()? > before).then_some(())))?;
         let name = actors.ask("churn 1")?["names"][0].clone();
         for (role, end) in [("client", "local"), ("server", "remote")] {
             let gone = tcpleak.wait_line("the end of what came after", |event| {
@@ -190,7 +191,7 @@ fn kguardian_1489_an_open_that_was_lost_is_found_again() -> Result<()> {
         let group = group_of(&report, u32::try_from(actors.pid(role))?, role)?;
         assert_eq!(fds(group)?, numbers(&held, role)?, "{group}");
         for connection in list(group, "connections")? {
-            assert_eq!(connection["known"], "repaired", "{connection}");
+            assert_ne!(connection["known"], "observed", "{connection}");
         }
     }
     Ok(())

@@ -126,14 +126,14 @@ fn coroot_node_agent_69_a_reused_fd_belongs_to_its_own_connection() -> Result<()
 fn rustnet_575_sockets_from_before_the_start_have_their_owner() -> Result<()> {
     let mut actors = Actors::start("")?;
     let said = actors.ask("open 3")?;
-    let report = actors.watch()?.interrupt()?.json()?;
+    let filter = format!("--port {} --format json", actors.port);
+    let report = tcpleak::run(&format!("leaks --for 1s {filter}"))?.json()?;
     for role in ROLES {
         let group = group_of(&report, u32::try_from(actors.pid(role))?, role)?;
         assert_eq!(group["inherited"], 3, "{group}");
         assert_eq!(fds(group)?, numbers(&said, role)?);
     }
-    let arguments = format!("ps --port {} --format json", actors.port);
-    let report = tcpleak::run(&arguments)?.json()?;
+    let report = tcpleak::run(&format!("ps {filter}"))?.json()?;
     let mut listed = list(&report, "connections")?.iter();
     let listener = listed.find(|socket| socket["state"] == "LISTEN");
     assert_eq!(listener.context("no listener")?["pid"], actors.server);

@@ -17,11 +17,25 @@ const COUNT: usize = 6;
 
 #[test]
 fn scope_2689_opened_before_and_closed_after_the_start_is_one() -> Result<()> {
+    const HELD: usize = 200;
     let mut actors = Actors::start("")?;
-    actors.ask(&format!("open {COUNT}"))?;
+    actors.ask(&format!("open {HELD}"))?;
     let (tcpleak, watch) = (actors.trace()?, actors.watch()?);
+    // What ends before the first snapshot is in may have no owner.
+    let mut dropped = 0;
+    wait_for("a connection with its owner", || {
+        dropped += 1;
+        let name = actors.ask("drop")?["names"][0].clone();
+        let gone = tcpleak.wait_line("the end of a connection", |event| {
+            event["event"] == "gone" && event["local"] == name
+        })?;
+        Ok(gone["pid"].is_u64().then_some(()))
+    })?;
+    let settled = tcpleak.lines()?.len();
+    assert!(dropped < HELD, "the first snapshot took too long");
     actors.ask("close client")?;
-    let events = ended(tcpleak, 2 * COUNT)?;
+
+    let events = ended(tcpleak, 2 * HELD)?;
     for told in by_id(&events)?.values() {
         let names = names(told);
         let gone = told.last().context("no event")?;
@@ -32,12 +46,15 @@ fn scope_2689_opened_before_and_closed_after_the_start_is_one() -> Result<()> {
             let count = names.iter().filter(|name| **name == once).count();
             assert_eq!(count, 1, "{told:#?}");
         }
-        actors.is_owned(gone)?;
     }
+    let after = &events[settled..];
+    assert!(of(after, "gone", "server").count() >= HELD - dropped);
+    after.iter().try_for_each(|event| actors.is_owned(event))?;
     let report = watch.interrupt()?.json()?;
     let totals = ["connections_seen", "closed", "live"].map(|name| total(&report, name));
     let [seen, closed, live] = totals;
-    assert_eq!((seen?, closed?, live?), (12, 12, 0), "{report}");
+    let both = 2 * HELD as u64;
+    assert_eq!((seen?, closed?, live?), (both, both, 0), "{report}");
     Ok(())
 }
 
@@ -59,9 +76,12 @@ fn scope_2700_churn_at_the_start_is_told_at_most_once() -> Result<()> {
         if told[0]["role"] == "listener" {
             continue;
         }
+        // What ended while the hooks were being attached may not be told as gone.
+        let last = told.last().context("no event")?;
+        assert_eq!(last["state"], "CLOSE", "{told:#?}");
         let names = names(told);
-        let gone = names.iter().filter(|name| **name == "gone").count();
-        assert_eq!((gone, names.last()), (1, Some(&"gone")), "{told:#?}");
+        let gone = names.iter().position(|name| *name == "gone");
+        assert!(gone.is_none_or(|gone| gone + 1 == names.len()), "{told:#?}");
     }
     let report = watch.interrupt()?.json()?;
     assert_eq!(total(&report, "live")?, 0, "a phantom: {report}");

@@ -53,9 +53,15 @@ def serve(orders):
         held.extend(accepted)
         return [connection.fileno() for connection in accepted]
 
+    def drop():
+        oldest = held.pop(0)
+        wait([oldest])
+        oldest.close()
+
     deeds = {
         "port": lambda: port_of(listener),
         "accept": accept,
+        "drop": drop,
         "close": lambda: close(held),
         "reset": lambda: reset(held),
         "wait": lambda: wait(held),
@@ -177,6 +183,15 @@ def refused():
         return {**describe([client]), "error": error}
 
 
+def drop():
+    """Ends the oldest, the client first."""
+    oldest = held.pop(0)
+    said = describe([oldest])
+    oldest.close()
+    server("drop")
+    return said
+
+
 def duplicate():
     """Opens one, keeps it by another fd, and opens the next by the same fd."""
     first = open_connections()
@@ -206,6 +221,8 @@ for command, *arguments in commands():
     elif command in ("close", "reset"):
         end(command, arguments[0])
         said = {"held": len(held)}
+    elif command == "drop":
+        said = drop()
     elif command == "hang-up":
         server("close")
         wait(held)
