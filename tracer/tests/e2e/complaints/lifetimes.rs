@@ -27,9 +27,8 @@ const CUT: Duration = Duration::from_micros(2);
 #[test]
 fn bcc_3307_times_are_right_when_sockets_are_reused() -> Result<()> {
     const COUNT: usize = 300;
-    // Of their own: the kernel side tells them by this address.
-    let mut actors = Actors::start("127.96.33.7")?;
-    let tcpleak = Tcpleak::watching("trace --remote 127.96.33.7 --format jsonl")?;
+    let mut actors = Actors::start("")?;
+    let tcpleak = Tcpleak::watching(&format!("trace --remote {} --format jsonl", actors.address))?;
     let said = actors.ask(&format!("again {COUNT}"))?;
     let events = ended(tcpleak, 2 * COUNT)?;
     for (role, closes) in [("client", true), ("server", false)] {

@@ -22,6 +22,9 @@ struct Actors {
     client: u64,
     server: u64,
     port: u16,
+    /// What tells their connections from all others of the host.
+    filter: String,
+    address: String,
 }
 
 impl Actors {
@@ -29,7 +32,10 @@ impl Actors {
         let program = Program::start("actors", arguments)?;
         let said = program.hear()?;
         let number = |name: &str| said[name].as_u64().context("no number");
+        let address = said["address"].as_str().context("no address")?;
         Ok(Self {
+            address: address.to_owned(),
+            filter: format!("--port {} --remote {address}", number("port")?),
             client: number("client")?,
             server: number("server")?,
             port: u16::try_from(number("port")?)?,
@@ -44,13 +50,13 @@ impl Actors {
 
     /// A trace of their connections.
     fn trace(&self) -> Result<Tcpleak> {
-        Tcpleak::watching(&format!("trace --port {} --format jsonl", self.port))
+        Tcpleak::watching(&format!("trace {} --format jsonl", self.filter))
     }
 
     /// A watch over their connections, to be interrupted.
     fn watch(&self) -> Result<Tcpleak> {
-        let port = self.port;
-        Tcpleak::watching(&format!("leaks --port {port} --for 5m --format json"))
+        let filter = &self.filter;
+        Tcpleak::watching(&format!("leaks {filter} --for 5m --format json"))
     }
 
     /// The process on that side.
@@ -84,12 +90,20 @@ fn of<'a>(
 
 /// Waits until that many sockets are gone; ends the trace and returns all events.
 fn ended(tcpleak: Tcpleak, sockets: usize) -> Result<Vec<Value>> {
-    wait_for("all sockets to be gone", || {
+    let waited = wait_for("all sockets to be gone", || {
         let events = tcpleak.lines()?;
         let gone = ROLES.map(|role| of(&events, "gone", role).count());
         Ok((gone.iter().sum::<usize>() >= sockets).then_some(()))
+    });
+    let finished = tcpleak.interrupt()?;
+    let events = finished.lines()?;
+    waited.with_context(|| {
+        let ends = by_id(&events).unwrap_or_default();
+        let last = ends.values().filter_map(|events| events.last());
+        let left: Vec<_> = last.filter(|event| event["event"] != "gone").collect();
+        format!("still there: {left:#?}, {}", finished.stderr)
     })?;
-    tcpleak.interrupt()?.lines()
+    Ok(events)
 }
 
 /// The events of each connection's end, in the order in which they were told.

@@ -109,7 +109,7 @@ fn scope_3645_accepted_after_the_start_what_was_made_before() -> Result<()> {
 
 #[test]
 fn scope_2650_events_of_a_connection_come_in_order() -> Result<()> {
-    let mut actors = Actors::start("127.0.0.1 pinned")?;
+    let mut actors = Actors::start("pinned")?;
     let tcpleak = actors.trace()?;
     actors.ask("churn 100")?;
     let events = ended(tcpleak, 200)?;
@@ -141,7 +141,7 @@ fn follows(from: &str, to: &str) -> bool {
 
 #[test]
 fn scope_3561_no_close_comes_before_its_open() -> Result<()> {
-    let mut actors = Actors::start("127.0.0.1 pinned")?;
+    let mut actors = Actors::start("pinned")?;
     let (tcpleak, watch) = (actors.trace()?, actors.watch()?);
     actors.ask("churn 200")?;
     let events = ended(tcpleak, 400)?;

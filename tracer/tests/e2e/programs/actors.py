@@ -1,6 +1,6 @@
-"""actors [ADDRESS [pinned]]: a client and a server on ADDRESS (127.0.0.1), a process
-each, pinned to two CPUs if so told. Says both process ids and the port; then does
-with their connections what each command says, and says which that were: the
+"""actors [ipv6] [pinned]: a client and a server, a process each, on an address that
+nobody else uses, or on ::1; pinned to two CPUs if so told. Says both process ids,
+the address and the port; then does with their connections what each command says, and says which that were: the
 client's addresses, and the fds of both."""
 
 import json
@@ -12,8 +12,13 @@ import time
 
 from e2e import commands, listen, port_of, say
 
-ADDRESS = sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1"
-FAMILY = socket.AF_INET6 if ":" in ADDRESS else socket.AF_INET
+if "ipv6" in sys.argv:
+    FAMILY, ADDRESS = socket.AF_INET6, "::1"
+else:
+    # Process ids have 22 bits at most.
+    high, middle, low = os.getpid().to_bytes(3, "big")
+    FAMILY, ADDRESS = socket.AF_INET, f"127.{64 + high}.{middle}.{low}"
+IP_BIND_ADDRESS_NO_PORT = 24
 CPUS = sorted(os.sched_getaffinity(0))
 
 
@@ -106,7 +111,8 @@ def connect(source=0, blocking=True):
     client = socket.socket(FAMILY)
     if source:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        client.bind((ADDRESS, source))
+    client.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+    client.bind((ADDRESS, source))
     if blocking:
         client.connect((ADDRESS, PORT))
     else:
@@ -208,7 +214,7 @@ def close_files(count):
     return {"closed": count}
 
 
-say(client=os.getpid(), server=server_pid, port=PORT)
+say(client=os.getpid(), server=server_pid, address=ADDRESS, port=PORT)
 for command, *arguments in commands():
     if command == "open":
         said = open_connections(int(arguments[0]))
