@@ -11,6 +11,7 @@ mod place;
 mod run;
 mod setup;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,8 @@ enum Task {
     Test(test::Args),
     /// Watch tcpleak find a leak that this command makes
     Demo,
+    /// Run the end-to-end tests on other kernels, in virtual machines
+    Vm(vm::Args),
     /// Build the kernel side and write it to tracer/bpf/
     Ebpf(ebpf::Args),
     /// Install what a task needs, and nothing else
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Task::Run(args) => run::main(&args),
         Task::Test(args) => test::main(&args),
         Task::Demo => demo::main(),
+        Task::Vm(args) => vm::main(&args),
         Task::Ebpf(args) => ebpf::main(&args),
         Task::Setup(args) => setup::main(&args),
         Task::DemoLeak => demo::leak(),
