@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::{ebpf, test};
+use crate::{ebpf, test, vm};
 
 /// Arguments of `cargo xtask setup`.
 #[derive(clap::Args)]
@@ -19,6 +19,8 @@ enum Task {
     Test,
     /// `cargo xtask ebpf`
     Ebpf,
+    /// `cargo xtask vm`
+    Vm,
 }
 
 /// Installs what is missing.
@@ -30,6 +32,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     {
         match task {
             Task::Test => test::set_up()?,
+            Task::Vm => vm::set_up()?,
             Task::Ebpf => drop(ebpf::Toolchain::set_up()?),
         }
     }

@@ -41,7 +41,7 @@ pub(crate) struct Guest<'a> {
 impl Guest<'_> {
     /// Runs it to its end; `hear` is given each line that it says on the port of
     /// the tests, and tells whether that was the last.
-    pub(crate) fn run(&self, mut hear: impl FnMut(&str) -> Result<bool>) -> Result<()> {
+    pub(crate) fn run(&self, mut hear: impl FnMut(&str) -> bool) -> Result<()> {
         let _ = fs::remove_file(&self.console);
         let mut qemu = Running(self.qemu().spawn().context("cannot start qemu")?);
         let said = qemu.0.stdout.take().context("qemu has no output")?;
@@ -61,7 +61,7 @@ impl Guest<'_> {
                 Ok(line) => {
                     heard = Instant::now();
                     let line = String::from_utf8_lossy(&line);
-                    if hear(line.trim_end_matches('\r'))? {
+                    if hear(&line) {
                         break;
                     }
                 }
@@ -130,14 +130,14 @@ impl Guest<'_> {
         self.console().lines().find(is_trouble).map(str::to_owned)
     }
 
+    /// Shows the end of the console, and fails.
     fn fail(&self, why: &str) -> Result<()> {
         let console = self.console();
         let lines: Vec<_> = console.lines().collect();
         let tail = lines[lines.len().saturating_sub(TAIL)..].join("\n");
-        bail!(
-            "{why}; the end of its console, all of which is in {}:\n{tail}",
-            self.console.display()
-        )
+        let path = self.console.display();
+        eprintln!("{tail}\nxtask: that was the end of the console, all of it is in {path}");
+        bail!("{why}")
     }
 }
 

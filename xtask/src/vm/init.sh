@@ -24,8 +24,7 @@ exec >/dev/ttyS1 2>&1
 echo "vm: release $(uname -r)"
 echo "vm: build $(uname -v)"
 
-fault=$(cat /vm/fault)
-case $fault in
+case $(cat /vm/fault) in
     panic) echo c >/proc/sysrq-trigger ;;
     hang) sleep 1000000 ;;
 esac
@@ -33,15 +32,15 @@ esac
 . /vm/environment
 cd "$CARGO_MANIFEST_DIR" || exit
 while read -r plan arguments; do
+    echo "vm: plan $plan"
     if doctor=$("$TCPLEAK_BIN" doctor --plan "$plan" 2>&1); then
-        echo "vm: start $plan"
         # shellcheck disable=SC2086 # one word for each argument
-        TCPLEAK_PLAN=$plan RUST_BACKTRACE=0 "$E2E" $arguments </dev/null
-        echo "vm: end $plan $?"
+        TCPLEAK_PLAN=$plan /vm/e2e $arguments </dev/null
+        echo "vm: ended $?"
     else
         code=$?
         echo "$doctor"
-        echo "vm: refused $plan $code"
+        echo "vm: refused $code"
     fi
 done </vm/suite
 echo "vm: done"

@@ -1,101 +1,131 @@
-//! `cargo xtask vm`: the end-to-end tests on other kernels, each in a QEMU guest.
+//! `cargo xtask vm`: the end-to-end tests on other kernels, each in a guest that
+//! QEMU plays on this one.
 
 mod archive;
+mod cpio;
 mod guest;
 mod kernel;
+mod programs;
 mod rootfs;
 mod sources;
 mod suite;
+mod table;
+mod told;
 
-use std::{fs, process::Command, time::Instant};
+use std::{fs, path::Path, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
-use clap::ValueEnum;
+use clap::{ValueEnum, builder::PossibleValuesParser};
 
 use self::{
     guest::Guest,
-    kernel::KERNELS,
-    rootfs::{Base, Own},
-    suite::Told,
+    kernel::{Files, KERNELS, Kernel},
+    rootfs::Base,
+    table::Table,
+    told::Told,
 };
-use crate::{artifacts, command::step, place};
+use crate::{apt, command::step, place, test};
+
+/// What packs and runs guests, and the package of each.
+const TOOLS: [(&str, &str); 4] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("cpio", "cpio"),
+    ("depmod", "kmod"),
+    ("strip", "binutils"),
+];
 
 /// Arguments of `cargo xtask vm`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The kernels, all of them without any
-    #[arg(value_name = "KERNEL", value_parser = clap::builder::PossibleValuesParser::new(KERNELS.map(|kernel| kernel.name)))]
+    /// The kernels to test on; without any, all of them
+    #[arg(value_name = "KERNEL", value_parser = PossibleValuesParser::new(KERNELS.map(|k| k.name)))]
     kernels: Vec<String>,
     /// Run only the tests whose names contain this
     #[arg(long = "test", value_name = "NAME")]
     filter: Vec<String>,
-    /// Break the guest, to see that it is noticed
+    /// Break each guest instead, to see that it is noticed
     #[arg(long, hide = true)]
     provoke: Option<Fault>,
 }
 
+/// What may happen to a guest.
 #[derive(Clone, Copy, ValueEnum)]
 enum Fault {
     Panic,
     Hang,
 }
 
+/// Installs what the matrix needs.
+pub(crate) fn set_up() -> Result<()> {
+    apt::bring(&TOOLS, "the test on other kernels")?;
+    test::set_up()
+}
+
 /// Runs the tests on each kernel, then says what came of it.
 pub(crate) fn main(args: &Args) -> Result<()> {
+    set_up()?;
     let work = place::target().join("vm");
     fs::create_dir_all(&work)?;
-    let built = artifacts::build(
-        Command::new(place::cargo())
-            .args(["test", "--workspace", "--all-features", "--no-run"])
-            .current_dir(place::root()),
-    )?;
-    let e2e = built
-        .iter()
-        .find(|one| one.is_test && one.kind == "test" && one.target == "e2e");
-    let own = Own {
-        tcpleak: &artifacts::program(&built, "tcpleak")?,
-        e2e: &e2e.context("no e2e")?.path,
-    };
-    let base = Base::pack(&work, &own)?;
-    let mut failures = Vec::new();
-    for kernel in &KERNELS {
-        if !args.kernels.is_empty() && !args.kernels.iter().any(|name| name == kernel.name) {
-            continue;
+    let base = Base::pack(&work, &test::build()?)?;
+    let mut kernels = Vec::new();
+    for kernel in KERNELS {
+        if args.kernels.is_empty() || args.kernels.iter().any(|name| name == kernel.name) {
+            let files = kernel.files()?;
+            kernels.push((kernel, files));
         }
-        let files = kernel.files()?;
-        let folder = work.join(kernel.name);
-        fs::create_dir_all(&folder)?;
-        let fault = match args.provoke {
-            Some(Fault::Panic) => "panic",
-            Some(Fault::Hang) => "hang",
-            None => "none",
-        };
-        let settings = [
-            ("suite", suite::script(&args.filter)),
-            ("fault", fault.to_owned()),
-        ];
-        let initramfs = base.initramfs(&folder, &files, &settings)?;
-        let guest = Guest {
-            kernel: &files,
-            initramfs: &initramfs,
-            console: folder.join("console.log"),
-        };
-        let mut told = Told::default();
-        let start = Instant::now();
-        step(format_args!("booting {}", files.release));
-        guest.run(|line| {
-            println!(
-                "{:>5.1} {} | {line}",
-                start.elapsed().as_secs_f32(),
-                kernel.name
-            );
-            told.hear(line);
-            Ok(told.done)
-        })?;
-        failures.extend(told.failures(kernel));
     }
+    let mut table = Table::default();
+    let mut failures = Vec::new();
+    for (kernel, files) in &kernels {
+        let name = kernel.name;
+        let folder = work.join(name);
+        let mut told = Told::default();
+        if let Err(error) = run(args, &base, &folder, kernel, files, &mut told) {
+            eprintln!("xtask: {name}: {error:#}");
+            failures.push(format!("{name} {}", error.root_cause()));
+        }
+        let failed = told.failures(kernel.plans);
+        failures.extend(failed.iter().map(|failed| format!("{name} {failed}")));
+        table.add(name, &told);
+    }
+    print!("{table}");
     if !failures.is_empty() {
-        bail!("failed:\n{}", failures.join("\n"));
+        bail!("failed, see above:\n{}", failures.join("\n"));
     }
     Ok(())
+}
+
+/// Boots one kernel and follows it to its end.
+fn run(
+    args: &Args,
+    base: &Base,
+    folder: &Path,
+    kernel: &Kernel,
+    files: &Files,
+    told: &mut Told,
+) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    let fault = args.provoke.map(|fault| match fault {
+        Fault::Panic => "panic",
+        Fault::Hang => "hang",
+    });
+    let settings = [
+        ("suite", suite::script(&args.filter)),
+        ("fault", fault.unwrap_or_default().to_owned()),
+    ];
+    let guest = Guest {
+        kernel: files,
+        initramfs: &base.initramfs(folder, files, &settings)?,
+        console: folder.join("console.log"),
+    };
+    step(format_args!("booting {}", files.release));
+    let start = Instant::now();
+    guest
+        .run(|line| {
+            let at = start.elapsed().as_secs();
+            println!("{} {at:>4} s | {line}", kernel.name);
+            told.hear(line);
+            told.is_done
+        })
+        .with_context(|| files.release.clone())
 }

@@ -40,7 +40,7 @@ impl Tcpleak {
             env::var_os("TCPLEAK_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_tcpleak").into());
         let running = Running::start(
             bound_to_us(program)
-                .args(arguments.split_whitespace())
+                .args(with_plan(arguments.split_whitespace()))
                 .stdin(Stdio::null())
                 .stdout(file("stdout")?)
                 .stderr(file("stderr")?),
@@ -137,6 +137,23 @@ impl Finished {
         );
         Ok(())
     }
+}
+
+/// These arguments, and `--plan` where `TCPLEAK_PLAN` names one for the commands
+/// that take it: so one suite tests every plan.
+pub(crate) fn with_plan<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let mut words: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+    let takes_plan = words
+        .first()
+        .is_some_and(|command| ["leaks", "trace", "doctor"].contains(&command.as_str()));
+    let is_free = !words.iter().any(|word| word == "--plan");
+    if let Ok(plan) = env::var("TCPLEAK_PLAN")
+        && takes_plan
+        && is_free
+    {
+        words.extend(["--plan".to_owned(), plan]);
+    }
+    words
 }
 
 /// Runs it to its end.
