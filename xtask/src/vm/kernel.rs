@@ -22,8 +22,9 @@ pub(crate) struct Kernel {
     image: &'static str,
     /// And after it.
     ending: &'static str,
-    /// How the package of the modules is called, where they are in another.
-    modules: Option<&'static str>,
+    /// How further packages of the same version are called before it: where the
+    /// image is packaged alone, those of the modules and of their indices.
+    further: &'static [&'static str],
     /// Plans that this kernel must support.
     pub(crate) plans: &'static [&'static str],
 }
@@ -51,7 +52,7 @@ pub(crate) const KERNELS: [Kernel; 4] = [
         suites: &["sid"],
         image: "linux-binary-unsigned-",
         ending: "-cloud-amd64",
-        modules: Some("linux-modules-"),
+        further: &["linux-modules-", "linux-base-"],
         ..CLOUD
     },
 ];
@@ -62,7 +63,7 @@ const CLOUD: Kernel = Kernel {
     suites: &[],
     image: "linux-image-",
     ending: "-cloud-amd64-unsigned",
-    modules: None,
+    further: &[],
     plans: &["tracepoint"],
 };
 
@@ -117,7 +118,8 @@ impl Kernel {
         let names = archive.names(&start, self.ending)?;
         for name in &names {
             let mut packages = vec![name.clone()];
-            packages.extend(self.modules.map(|start| name.replace(self.image, start)));
+            let further = self.further.iter();
+            packages.extend(further.map(|start| name.replace(self.image, start)));
             match archive.unpack(&packages, to) {
                 Ok(()) => return Ok(()),
                 Err(error) => step(format_args!("not to be had, an older one: {error:#}")),

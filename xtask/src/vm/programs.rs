@@ -54,7 +54,11 @@ pub(crate) fn files(ours: &[&Path]) -> Result<BTreeSet<PathBuf>> {
     files.extend(python_library()?);
     files.extend(DATA.map(PathBuf::from));
     let mut loaded = BTreeSet::new();
-    for file in files.iter().map(PathBuf::as_path).chain(ours.iter().copied()) {
+    for file in files
+        .iter()
+        .map(PathBuf::as_path)
+        .chain(ours.iter().copied())
+    {
         if is_elf(file) {
             loaded.extend(libraries(file)?);
         }

@@ -17,10 +17,7 @@ use super::{
     kernel::Files,
     programs,
 };
-use crate::{
-    artifacts::{self, Executable},
-    command, place, test,
-};
+use crate::{command, place};
 
 /// Modules that the tests have the kernel load, as it does on any host; and what
 /// these need. A kernel that has one built in, or does not have it, needs no file.
@@ -35,7 +32,7 @@ const MODULES: [&str; 6] = [
 
 /// How long a test in the guest waits for what must come, in seconds: the guest's
 /// processors are played by ours, a dozen times slower.
-const PATIENCE: u32 = 180;
+const PATIENCE: u32 = 120;
 
 /// What is the same for every kernel: programs of this machine at their own
 /// places, and under /vm what was built here.
@@ -44,13 +41,10 @@ pub(crate) struct Base {
 }
 
 impl Base {
-    /// Packs it into `work`.
-    pub(crate) fn pack(work: &Path, built: &[Executable]) -> Result<Self> {
+    /// Packs it into `work`, with the built `tcpleak` and the end-to-end tests.
+    pub(crate) fn pack(work: &Path, tcpleak: &Path, e2e: &Path) -> Result<Self> {
         let package = place::root().join("tracer");
-        let tcpleak = artifacts::program(built, "tcpleak")?;
-        let e2e = &test::end_to_end(built)?.path;
-
-        let mut files = programs::files(&[&tcpleak, e2e])?;
+        let mut files = programs::files(&[tcpleak, e2e])?;
         files.extend(files_below(&package.join("tests/e2e/programs"), |_| false)?);
         let root = Path::new("/");
         let machine = work.join("machine.cpio");
@@ -69,7 +63,7 @@ impl Base {
             ),
         )?;
         // Without what only debuggers read, which is most of it.
-        for (name, file) in [("vm/tcpleak", &tcpleak), ("vm/e2e", e2e)] {
+        for (name, file) in [("vm/tcpleak", tcpleak), ("vm/e2e", e2e)] {
             let mut strip = Command::new("strip");
             strip.arg("-o").arg(ours.folder.join(name)).arg(file);
             command::run(&mut strip)?;

@@ -126,7 +126,10 @@ impl User {
     }
 
     pub(super) fn run(&self, args: &[&str]) -> Result<Output> {
-        Ok(self.command().args(with_plan(args.iter().copied())).output()?)
+        Ok(self
+            .command()
+            .args(with_plan(args.iter().copied()))
+            .output()?)
     }
 
     /// What `doctor` finds wrong, all hooks as one, each with a way to mend it.

@@ -1,6 +1,6 @@
 //! Runs the program under test.
 
-use std::{env, fs, fs::File, process::Stdio};
+use std::{env, fs, fs::File, process::Stdio, thread, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
@@ -108,6 +108,13 @@ impl Tcpleak {
     pub(crate) fn interrupt(self) -> Result<Finished> {
         self.signal(Signal::SIGINT)?;
         self.finish()
+    }
+
+    /// The same once it has watched for so long from now. What is to be seen is
+    /// there already: so a slow machine sees it as well as a fast one.
+    pub(crate) fn interrupt_after(self, watch: Duration) -> Result<Finished> {
+        thread::sleep(watch);
+        self.interrupt()
     }
 
     fn read(&self, name: &str) -> Result<String> {
