@@ -132,3 +132,44 @@ fn stanza(paragraph: &str) -> Option<Source> {
     }
     is_binary.then_some(source)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_formats_say_the_same() {
+        let line = one_line("deb [arch=amd64 signed-by=/k.gpg] http://a.example/d bookworm main");
+        let paragraph = stanza(
+            "# a comment\nTypes: deb deb-src\nURIs: http://a.example/d\nSuites: bookworm\n\
+             Components: main\nSigned-By: /k.gpg",
+        );
+        assert_eq!(line, paragraph);
+        assert!(line.is_some_and(|source| source.suites == "bookworm"));
+    }
+
+    #[test]
+    fn a_key_may_be_in_the_source_itself() {
+        let source = stanza("Types: deb\nSigned-By:\n -----BEGIN\n .\n abc\nURIs: http://a.example");
+        let key = source.and_then(|source| source.signed_by);
+        assert_eq!(key.as_deref(), Some("\n -----BEGIN\n .\n abc"));
+    }
+
+    #[test]
+    fn what_gives_no_packages_is_no_source() {
+        assert_eq!(stanza("Types: deb-src\nURIs: http://a.example"), None);
+        assert_eq!(stanza("Types: deb\nEnabled: no"), None);
+        assert_eq!(one_line("# deb http://a.example/d bookworm main"), None);
+    }
+
+    #[test]
+    fn a_suite_is_replaced_by_its_like() {
+        let names = ["bookworm", "sid"];
+        let wanted = ["bullseye", "bullseye-security"];
+        let other = |own| other(own, &names, &wanted);
+        assert_eq!(other("bookworm"), Some("bullseye"));
+        assert_eq!(other("bookworm-security"), Some("bullseye-security"));
+        assert_eq!(other("bookworm-updates"), None);
+        assert_eq!(other("cloud-sdk-bookworm"), None);
+    }
+}
