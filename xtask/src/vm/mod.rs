@@ -5,6 +5,7 @@ mod archive;
 mod cpio;
 mod guest;
 mod kernel;
+mod matrix;
 mod programs;
 mod rootfs;
 mod sources;
@@ -12,19 +13,13 @@ mod suite;
 mod table;
 mod told;
 
-use std::{fs, path::Path, time::Instant};
+use std::fs;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::{ValueEnum, builder::PossibleValuesParser};
 
-use self::{
-    guest::Guest,
-    kernel::{Files, KERNELS, Kernel},
-    rootfs::Base,
-    table::Table,
-    told::Told,
-};
-use crate::{apt, command::step, place, run, test};
+use self::{kernel::KERNELS, matrix::Matrix, rootfs::Base, table::Table};
+use crate::{apt, artifacts, place, test};
 
 /// What packs and runs guests, and the package of each.
 const TOOLS: [(&str, &str); 4] = [
@@ -68,8 +63,8 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     fs::create_dir_all(&work)?;
     let built = test::build()?;
     let tests = test::end_to_end(&built)?;
-    // As it is released: a guest's processor is slow enough.
-    let base = Base::pack(&work, &run::build()?, &tests.path)?;
+    let tcpleak = artifacts::program(&built, "tcpleak")?;
+    let base = Base::pack(&work, &tcpleak, &tests.path)?;
     let mut kernels = Vec::new();
     for kernel in KERNELS {
         if args.kernels.is_empty() || args.kernels.iter().any(|name| name == kernel.name) {
@@ -77,58 +72,40 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             kernels.push((kernel, files));
         }
     }
+    let settings = [
+        ("suite", suite::script(&args.filter)),
+        ("fault", args.provoke.map_or("none", Fault::name).to_owned()),
+    ];
+    let matrix = Matrix {
+        work,
+        base,
+        settings,
+    };
     let mut table = Table::default();
     let mut failures = Vec::new();
-    for (kernel, files) in &kernels {
+    for ((kernel, _), (told, done)) in kernels.iter().zip(matrix.run(&kernels)) {
         let name = kernel.name;
-        let folder = work.join(name);
-        let mut told = Told::default();
-        if let Err(error) = follow(args, &base, &folder, kernel, files, &mut told) {
-            eprintln!("xtask: {name}: {error:#}");
-            failures.push(format!("{name} {}", error.root_cause()));
-        }
-        let failed = told.failures(kernel.plans);
-        failures.extend(failed.iter().map(|failed| format!("{name} {failed}")));
         table.add(name, &told);
+        let done = done.err().map(|error| format!("{error:#}"));
+        let failed = done.into_iter().chain(told.failures(kernel.plans));
+        failures.extend(failed.map(|failed| format!("{name} {failed}")));
     }
     print!("{table}");
     if !failures.is_empty() {
-        bail!("failed, see above:\n{}", failures.join("\n"));
+        bail!(
+            "these failed, their output is above:\n{}",
+            failures.join("\n")
+        );
     }
     Ok(())
 }
 
-/// Boots one kernel and follows it to its end.
-fn follow(
-    args: &Args,
-    base: &Base,
-    folder: &Path,
-    kernel: &Kernel,
-    files: &Files,
-    told: &mut Told,
-) -> Result<()> {
-    fs::create_dir_all(folder)?;
-    let fault = args.provoke.map(|fault| match fault {
-        Fault::Panic => "panic",
-        Fault::Hang => "hang",
-    });
-    let settings = [
-        ("suite", suite::script(&args.filter)),
-        ("fault", fault.unwrap_or_default().to_owned()),
-    ];
-    let guest = Guest {
-        kernel: files,
-        initramfs: &base.initramfs(folder, files, &settings)?,
-        console: folder.join("console.log"),
-    };
-    step(format_args!("booting {}", files.release));
-    let start = Instant::now();
-    guest
-        .run(|line| {
-            let at = start.elapsed().as_secs();
-            println!("{} {at:>4} s | {line}", kernel.name);
-            told.hear(line);
-            told.is_done
-        })
-        .with_context(|| files.release.clone())
+impl Fault {
+    /// As `init.sh` knows it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Panic => "panic",
+            Self::Hang => "hang",
+        }
+    }
 }

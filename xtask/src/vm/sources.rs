@@ -150,7 +150,8 @@ mod tests {
 
     #[test]
     fn a_key_may_be_in_the_source_itself() {
-        let source = stanza("Types: deb\nSigned-By:\n -----BEGIN\n .\n abc\nURIs: http://a.example");
+        let source =
+            stanza("Types: deb\nSigned-By:\n -----BEGIN\n .\n abc\nURIs: http://a.example");
         let key = source.and_then(|source| source.signed_by);
         assert_eq!(key.as_deref(), Some("\n -----BEGIN\n .\n abc"));
     }
