@@ -24,12 +24,14 @@ fn wants_netns(addresses: &Addresses) -> bool {
     netns == 0 || addresses.netns == netns
 }
 
-/// A socket that is being destroyed has no local port any more.
+/// A socket that is being destroyed has no local port any more, or, where the
+/// program bound one, no remote port (`tcp_disconnect`); a listener never has one.
 #[inline(always)]
 fn wants_port(addresses: &Addresses) -> bool {
     let port = knob!(filter.port);
     port == 0
         || addresses.local_port == 0
+        || addresses.remote_port == 0
         || u32::from(addresses.local_port) == port
         || u32::from(addresses.remote_port) == port
 }

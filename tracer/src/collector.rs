@@ -299,6 +299,7 @@ impl Collector {
                 _ = checks.tick() => {
                     self.count()?;
                     self.tracer.pass_on_warnings();
+                    self.settle(observer)?;
                     observer.tick(clocks::boot_time(), &self.table, self.loss())?;
                 }
                 () = sleep_until(due) => {
@@ -392,11 +393,23 @@ impl Collector {
             while self.drain(observer)? {}
             self.count()?;
             if self.source.taken() == self.counts.submitted || Instant::now() >= patience {
-                return Ok(());
+                return self.settle(observer);
             }
             let waited = self.source.wait().await;
             waited.context("cannot poll the ring buffer")?;
         }
+    }
+
+    /// Tells what was held back until it could not be disproved any more.
+    fn settle(&mut self, observer: &mut impl Observer) -> Result<()> {
+        let mut outcome = Ok(());
+        self.table
+            .settle(clocks::boot_time(), |change, at, connection| {
+                if outcome.is_ok() {
+                    outcome = observer.change(change, at, connection);
+                }
+            });
+        outcome
     }
 
     /// Hands a batch of waiting records to the table. Returns whether more wait.

@@ -5,11 +5,11 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::{
     command::{run, step},
-    elevate,
+    elevate, place,
 };
 
 /// Whether this machine runs Debian itself, whose packages the tasks name.
@@ -25,6 +25,34 @@ pub(crate) fn has(package: &str) -> bool {
         .stderr(Stdio::null())
         .output()
         .is_ok_and(|status| status.stdout == b"installed")
+}
+
+/// Installs the packages of those programs that this machine lacks, and names
+/// them; `tools` are programs with the package of each, `why` names their task.
+pub(crate) fn bring(
+    tools: &[(&'static str, &'static str)],
+    why: &str,
+) -> Result<Vec<&'static str>> {
+    let missing = || {
+        let tools = tools.iter().copied();
+        tools.filter(|(program, _)| place::find(program).is_none())
+    };
+    let packages: Vec<_> = missing().map(|(_, package)| package).collect();
+    if packages.is_empty() {
+        step(format_args!("every program of {why} is here"));
+        return Ok(packages);
+    }
+    if place::find("apt-get").is_none() {
+        let list = packages.join(" ");
+        bail!("{why}: these programs are missing, install them: {list}");
+    }
+    install(&packages, why)?;
+    match missing().next() {
+        Some((program, package)) => {
+            bail!("package {package} brought no {program}: install it by hand")
+        }
+        None => Ok(packages),
+    }
 }
 
 /// Installs `packages`; `why` names the task that wants them.

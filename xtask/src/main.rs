@@ -12,6 +12,7 @@ mod place;
 mod run;
 mod setup;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,8 @@ enum Task {
     Test(test::Args),
     /// Watch tcpleak find a leak that this command makes
     Demo,
+    /// Run the end-to-end tests on other kernels, in virtual machines
+    Vm(vm::Args),
     /// Build the kernel side and write it to tracer/bpf/
     Ebpf(ebpf::Args),
     /// Fuzz everything that parses
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Task::Run(args) => run::main(&args),
         Task::Test(args) => test::main(&args),
         Task::Demo => demo::main(),
+        Task::Vm(args) => vm::main(&args),
         Task::Ebpf(args) => ebpf::main(&args),
         Task::Fuzz(args) => fuzz::main(&args),
         Task::Setup(args) => setup::main(&args),

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::{ebpf, fuzz, test};
+use crate::{ebpf, fuzz, test, vm};
 
 /// Arguments of `cargo xtask setup`.
 #[derive(clap::Args)]
@@ -21,6 +21,8 @@ enum Task {
     Ebpf,
     /// `cargo xtask fuzz`
     Fuzz,
+    /// `cargo xtask vm`
+    Vm,
 }
 
 /// Installs what is missing.
@@ -32,6 +34,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     {
         match task {
             Task::Test => test::set_up()?,
+            Task::Vm => vm::set_up()?,
             Task::Ebpf => drop(ebpf::Toolchain::set_up()?),
             Task::Fuzz => drop(fuzz::set_up()?),
         }

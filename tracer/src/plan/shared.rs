@@ -19,7 +19,7 @@ pub(super) const fn way(probes: &'static [Probe]) -> Way {
     }
 }
 
-/// What everything hangs on, so each plan tries it first.
+/// What everything hangs on.
 pub(super) const STATE: Need = Need {
     hook: Hook::State,
     ways: &[

@@ -38,7 +38,8 @@ const SHUTDOWN: Need = Need {
 
 pub(super) const PLAN: Plan = Plan {
     name: PlanName::Tracepoint,
-    needs: &[STATE, GONE, ACCEPT, SHUTDOWN, CONNECT, RESET, EXIT],
+    // The end of a socket before its states: one that ends in between must not stay.
+    needs: &[GONE, STATE, ACCEPT, SHUTDOWN, CONNECT, RESET, EXIT],
     blind: &[
         "the moment of close(2) on a socket that was shut down before: it is known when the \
          kernel frees the socket",

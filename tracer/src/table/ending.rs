@@ -27,6 +27,10 @@ const ABORTED: i32 = 103;
 /// by default (`tcp_fin_timeout`) an orphan in FIN_WAIT2.
 pub(super) const TIME_WAIT: Duration = Duration::from_secs(60);
 
+/// A RST of ours follows its transition within the same call; this long after it,
+/// in milliseconds, none comes any more.
+pub(super) const DISPROOF_MS: u64 = 20;
+
 /// What a trace hears of by itself; the rest is concluded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hears {

@@ -101,6 +101,8 @@ pub struct Table {
     listening: FxHashMap<(u32, u16), u32>,
     /// What is heard and what has to be concluded.
     hears: Hears,
+    /// Sockets that perhaps linger, since when: see [`Entry::lingers_perhaps`].
+    perhaps: Vec<(BootTime, u64)>,
     /// Filters keep records back: what turns up unknown need not have been lost.
     is_partial: bool,
     /// Set until the first snapshot is in: what turns up unknown was there before.
@@ -130,6 +132,7 @@ impl Table {
             unnamed: FxHashMap::default(),
             listening: FxHashMap::default(),
             hears: Hears::default(),
+            perhaps: Vec::new(),
             is_partial,
             warming_up: true,
             freed: None,
@@ -345,6 +348,7 @@ impl Table {
         {
             connection.note_linger(at, state, ending::TIME_WAIT);
             entry.lingers_perhaps = true;
+            self.perhaps.push((at, sock));
         }
         connection.enter(at, ends, new);
         if let Some(figures) = how.figures {
@@ -374,6 +378,23 @@ impl Table {
         if new == State::Close && connection.app_closed_at.is_some() {
             end(entry, &mut self.counters, &mut self.sites);
         }
+    }
+
+    /// Tells what has been held back long enough for anything that disproves it to
+    /// have come.
+    pub fn settle(&mut self, now: BootTime, mut tell: impl FnMut(Change, BootTime, &Connection)) {
+        let entries = &mut self.entries;
+        self.perhaps.retain(|&(at, sock)| {
+            if now.ms_since(at) < ending::DISPROOF_MS {
+                return true;
+            }
+            if let Some(entry) = entries.get_mut(&sock)
+                && std::mem::take(&mut entry.lingers_perhaps)
+            {
+                tell(Change::TimeWait, now, &entry.connection);
+            }
+            false
+        });
     }
 
     /// The last program that held a socket has let go.
@@ -451,7 +472,7 @@ impl Table {
         };
         end(&mut entry, &mut self.counters, &mut self.sites);
         let connection = &mut entry.connection;
-        if entry.lingers_perhaps {
+        if std::mem::take(&mut entry.lingers_perhaps) {
             tell(Change::TimeWait, at, connection);
         }
         let was_held = connection.app_closed_at.is_none() && connection.owner.is_some();

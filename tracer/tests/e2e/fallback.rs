@@ -2,7 +2,7 @@
 //! and `doctor` says so. Played by handing in types in which the tracepoint has
 //! another name: the kernel is the same, the attach through BTF cannot work.
 
-use std::{collections::HashMap, fs, path::PathBuf};
+use std::{collections::HashMap, fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -86,14 +86,14 @@ fn named_by_address_a_leak_is_the_same_leak() -> Result<()> {
     let before = Program::start("missing_close", &format!("{port} 6 0"))?;
     let before_fds = numbers(&before.hear()?, "fds")?;
     let arguments = format!(
-        "leaks --for 8s --port {port} --format json --btf {}",
+        "leaks --for 10m --port {port} --format json --btf {}",
         btf.display()
     );
     let tcpleak = Tcpleak::watching(&arguments)?;
     let during = Program::start("missing_close", &format!("{port} 8 2"))?;
     let during_fds = numbers(&during.hear()?, "fds")?;
 
-    let report = tcpleak.finish()?.json()?;
+    let report = tcpleak.interrupt_after(Duration::from_secs(6))?.json()?;
     for (program, expected) in [(&before, before_fds), (&during, during_fds)] {
         let group = group_of(&report, program.pid(), "client")?;
         assert_eq!(group["verdict"]["code"], "missing-close", "{group}");

@@ -156,12 +156,12 @@ fn a_network_namespace() -> Result<()> {
 #[test]
 fn a_network_namespace_that_was_empty_at_the_start() -> Result<()> {
     let netns = Netns::new()?;
-    let arguments = format!("leaks --for 3s --netns {} --format json", netns.name);
+    let arguments = format!("leaks --for 10m --netns {} --format json", netns.name);
     let tcpleak = Tcpleak::watching(&arguments)?;
     let mut inside = Program::start_in(&netns, "ends", "")?;
     inside.hear()?;
     inside.ask("hold 3")?;
-    let report = tcpleak.finish()?.json()?;
+    let report = tcpleak.interrupt()?.json()?;
     let groups = groups_of(&report, inside.pid())?;
     assert_eq!(groups.len(), 2, "both ends: {report}");
     for group in groups {

@@ -1,7 +1,7 @@
 //! What is still held is live, however the connection itself came to its end, and
 //! belongs to the process, whatever its threads are called.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context, Result};
 
@@ -14,9 +14,12 @@ use crate::support::{
 /// Connections that each program forgets.
 const FORGOTTEN: usize = 6;
 
+/// So long after its end a connection that is held is judged.
+const JUDGED: Duration = Duration::from_secs(7);
+
 #[test]
 fn sockets_that_are_held_after_their_end_are_found() -> Result<()> {
-    let tcpleak = Tcpleak::watching("leaks --for 10s --format json")?;
+    let tcpleak = Tcpleak::watching("leaks --for 10m --format json")?;
     let start = |name| Program::start(name, &FORGOTTEN.to_string());
     let threads = start("threads")?;
     let last_ack = start("last_ack")?;
@@ -24,7 +27,7 @@ fn sockets_that_are_held_after_their_end_are_found() -> Result<()> {
     let fds = numbers(&threads.hear()?, "fds")?;
     last_ack.hear()?;
     duplicated.hear()?;
-    let report = tcpleak.finish()?.json()?;
+    let report = tcpleak.interrupt_after(JUDGED)?.json()?;
 
     // Threads have names of their own; the process is one site all the same.
     let group = group_of(&report, threads.pid(), "client")?;

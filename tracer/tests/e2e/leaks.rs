@@ -1,5 +1,7 @@
 //! `leaks` names the process that leaks, with the right numbers, and nobody else.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use serde_json::Value;
 
@@ -17,13 +19,13 @@ const POOL: usize = 10;
 fn only_the_program_that_forgets_to_close_leaks() -> Result<()> {
     let nginx = Nginx::start()?;
     let port = nginx.port;
-    let tcpleak = Tcpleak::watching("leaks --for 10s --format json --fail-on leak")?;
+    let tcpleak = Tcpleak::watching("leaks --for 10m --format json --fail-on leak")?;
     let leaking = Program::start("missing_close", &format!("{port} {LEAKED} 6"))?;
     let pool = Program::start("pool", &format!("{port} {POOL}"))?;
     let curls = Program::start("curls", &format!("{port} 0"))?;
     let forgotten = leaking.hear()?;
 
-    let finished = tcpleak.finish()?;
+    let finished = tcpleak.interrupt_after(Duration::from_secs(4))?;
     let (leaker, pooling) = (leaking.pid(), pool.pid());
     let curl_pids = numbers(&curls.finish()?.context("no curl ran")?, "pids")?;
     assert_eq!(finished.code, Some(3), "{}", finished.stderr);

@@ -128,7 +128,7 @@ fn leaks_is_right_after_a_loss() -> Result<()> {
     let mut ends = Program::start("ends", "")?;
     let port = u16::try_from(ends.hear()?["port"].as_u64().context("no port")?)?;
     let tcpleak = Tcpleak::watching(&format!(
-        "leaks --ring-size 64KiB --port {port} --for 10s --format json"
+        "leaks --ring-size 64KiB --port {port} --for 10m --format json"
     ))?;
     ends.ask("hold 8")?;
     tcpleak.signal(Signal::SIGSTOP)?;
@@ -137,7 +137,7 @@ fn leaks_is_right_after_a_loss() -> Result<()> {
     ends.ask("hold 7")?;
     ends.ask("drop 10")?;
     tcpleak.signal(Signal::SIGCONT)?;
-    let report = tcpleak.finish()?.json()?;
+    let report = tcpleak.interrupt_after(Duration::from_secs(5))?.json()?;
 
     assert!(report["loss"]["events_lost"].as_u64() > Some(0), "{report}");
     assert!(report["loss"]["repaired"].as_u64() > Some(0), "{report}");

@@ -1,6 +1,6 @@
 //! Who ended a connection, and who holds it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
@@ -107,10 +107,10 @@ fn what_was_open_before_is_inherited() -> Result<()> {
 
 #[test]
 fn a_leak_is_of_the_process_that_it_was_passed_to() -> Result<()> {
-    let tcpleak = Tcpleak::watching("leaks --for 9s --format json")?;
+    let tcpleak = Tcpleak::watching("leaks --for 10m --format json")?;
     let passed = Program::start("passed_on", "4")?;
     let said = passed.hear()?;
-    let report = tcpleak.finish()?.json()?;
+    let report = tcpleak.interrupt_after(Duration::from_secs(7))?.json()?;
     let holder = u32::try_from(said["holder"].as_u64().context("no pid")?)?;
     let leak = group_of(&report, holder, "server")?;
     assert_eq!(leak["verdict"]["code"], "missing-close", "{leak}");

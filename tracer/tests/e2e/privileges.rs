@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tracer::load::privileges::PRIVILEGES;
 
+use crate::support::{patience, tcpleak::with_plan};
 use user::{Holder, Running, Seen, Tracefs, User, program};
 
 mod user;
@@ -192,12 +193,12 @@ fn after_attaching_only_what_is_needed_is_left() -> Result<()> {
     let user = User::without(&[], Tracefs::NotMounted)?;
     let holder = Holder::start(&[])?;
     for (mut command, bounded) in [(Command::new(program()?), true), (user.command(), false)] {
-        command.args(["leaks", "--for", "4s", "--format", "json"]);
+        command.args(with_plan(["leaks", "--for", "4s", "--format", "json"]));
         let mut running = Running(command.stdout(Stdio::null()).spawn()?);
         let tasks = format!("/proc/{}/task", running.0.id());
         let main = format!("{tasks}/{}/status", running.0.id());
         // setpriv becomes tcpleak, which sets it last.
-        let patience = Instant::now() + Duration::from_secs(20);
+        let patience = Instant::now() + patience();
         while !fs::read_to_string(&main)?.contains("NoNewPrivs:\t1") {
             ensure!(Instant::now() < patience, "privileges are not dropped");
             sleep(Duration::from_millis(5));

@@ -3,12 +3,7 @@
 //! All programs run through one watch: it takes long enough for the slowest
 //! sign, and they must not be taken for each other.
 
-use std::{
-    collections::BTreeMap,
-    sync::OnceLock,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::OnceLock, thread, time::Duration};
 
 use anyhow::{Result, anyhow};
 use serde_json::Value;
@@ -22,7 +17,9 @@ use crate::support::{
 
 /// Growth needs 15 s; a half-closed connection 10 s after its start, and half
 /// of the watch.
-const WATCH: &str = "18s";
+const WATCH: Duration = Duration::from_secs(18);
+/// So far into it there is a burst of work, and a process ends.
+const MIDDLE: Duration = Duration::from_secs(6);
 
 /// What one watch saw of everybody.
 struct Scene {
@@ -74,8 +71,7 @@ fn play() -> Result<Scene> {
     }
     // Somebody at home: a namespace without a process is another matter.
     let _resident = Program::start_in(&netns, "no_accept", "1")?;
-    let tcpleak = Tcpleak::watching(&format!("leaks --for {WATCH} --format json"))?;
-    let start = Instant::now();
+    let tcpleak = Tcpleak::watching("leaks --for 10m --format json")?;
     let mut programs = vec![
         ("half-closed", Program::start("half_closed", "4")?),
         ("dead", Program::start("dead_fds", "4")?),
@@ -98,8 +94,7 @@ fn play() -> Result<Scene> {
         ("waiting", clients_of(&said["stalled"], 5)?),
         ("refused", clients_of(&said["full"], 4)?),
     ]);
-    // A burst of work, and a process that ends, in the middle of it all.
-    thread::sleep(Duration::from_secs(6).saturating_sub(start.elapsed()));
+    thread::sleep(MIDDLE);
     for (name, program) in &mut programs {
         match *name {
             "bursts" => drop(program.ask("burst")?),
@@ -107,7 +102,7 @@ fn play() -> Result<Scene> {
             _ => {}
         }
     }
-    let report = tcpleak.finish()?.json()?;
+    let report = tcpleak.interrupt_after(WATCH - MIDDLE)?.json()?;
     let pids = programs.iter().map(|(name, p)| (*name, p.pid())).collect();
     Ok(Scene { report, pids, said })
 }

@@ -3,9 +3,9 @@
 
 use std::{env, ffi::OsString, path::Path};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
-use super::{E2E, tally::Tally};
+use super::{end_to_end, tally::Tally};
 use crate::{
     artifacts::{self, Executable},
     command::step,
@@ -17,10 +17,7 @@ const AT_A_TIME: &str = "--test-threads=2";
 
 /// Runs the test binary that cargo built, as root.
 pub(crate) fn run(built: &[Executable], filter: &[String], tally: &mut Tally) -> Result<()> {
-    let tests = built
-        .iter()
-        .find(|one| one.is_test && one.kind == "test" && one.target == E2E)
-        .context("cargo built no test target e2e: look at tracer/Cargo.toml")?;
+    let tests = end_to_end(built)?;
     let tcpleak = artifacts::program(built, "tcpleak")?;
     let package = place::root().join("tracer");
     // Through env: sudo drops the variables of a user.

@@ -15,10 +15,18 @@ use crate::{
     command::{shown, step},
     place,
 };
-pub(crate) use tools::set_up;
+pub(crate) use tools::{TOOLS, set_up};
 
 /// The test target that needs root and the kernel's eBPF.
 const E2E: &str = "e2e";
+
+/// Its executable among those that cargo built.
+pub(crate) fn end_to_end(built: &[Executable]) -> Result<&Executable> {
+    built
+        .iter()
+        .find(|one| one.is_test && one.kind == "test" && one.target == E2E)
+        .context("cargo built no test target e2e: look at tracer/Cargo.toml")
+}
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -68,7 +76,8 @@ fn lints() -> Result<()> {
     stage::run(clippy)
 }
 
-fn build() -> Result<Vec<Executable>> {
+/// Builds all tests and what they run.
+pub(crate) fn build() -> Result<Vec<Executable>> {
     artifacts::build(&mut cargo(&[
         "test",
         "--workspace",

@@ -2,16 +2,16 @@
 
 use std::{path::Path, process::Command};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::{
     apt,
     command::{run, step},
-    elevate, place,
+    elevate,
 };
 
 /// Each program, and the package that brings it.
-const TOOLS: [(&str, &str); 9] = [
+pub(crate) const TOOLS: [(&str, &str); 9] = [
     ("nginx", "nginx"),
     ("curl", "curl"),
     ("python3", "python3"),
@@ -25,32 +25,10 @@ const TOOLS: [(&str, &str); 9] = [
 
 /// Installs the packages of the programs that are missing.
 pub(crate) fn set_up() -> Result<()> {
-    let missing = || {
-        TOOLS
-            .into_iter()
-            .filter(|(program, _)| place::find(program).is_none())
-    };
-    let packages: Vec<_> = missing().map(|(_, package)| package).collect();
-    if packages.is_empty() {
-        step("every program of the end-to-end tests is here");
-        return Ok(());
-    }
-    if place::find("apt-get").is_none() {
-        bail!(
-            "the end-to-end tests need these programs, install them: {}",
-            packages.join(" ")
-        );
-    }
-    apt::install(&packages, "the end-to-end tests")?;
-    if packages.contains(&"nginx") {
+    if apt::bring(&TOOLS, "the end-to-end tests")?.contains(&"nginx") {
         stop_nginx()?;
     }
-    match missing().next() {
-        Some((program, package)) => {
-            bail!("package {package} brought no {program}: install it by hand")
-        }
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// The tests start an nginx of their own: the one that systemd started while

@@ -188,6 +188,26 @@ fn what_lingers_says_until_when() {
 }
 
 #[test]
+fn what_is_concluded_to_linger_is_told_though_it_is_still_held() {
+    let mut script = Script::new();
+    script
+        .connected(7)
+        .step(7, State::Established, State::FinWait1, NOTHING)
+        .step(7, State::FinWait1, State::FinWait2, NOTHING)
+        .step(7, State::FinWait2, State::Close, CLOSES);
+    let mut told = Vec::new();
+    for ms in [6, 60, 600] {
+        script
+            .table
+            .settle(BootTime(ms * MS), |change, _, _| told.push((ms, change)));
+    }
+    assert_eq!(told, [(60, Change::TimeWait)]);
+    script.gone(7);
+    let again = script.told.iter().any(|told| told.0 == Change::TimeWait);
+    assert!(!again, "once is enough");
+}
+
+#[test]
 fn what_was_concluded_to_linger_does_not_after_our_reset() {
     let unread = Circumstance {
         peer_done: true,

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tracer::load::privileges::PRIVILEGES;
 
-use crate::support::balance;
+use crate::support::{balance, tcpleak::with_plan};
 
 /// Holds a connection to itself and opens others all the time, for an instant
 /// each: no snapshot tells their file descriptors.
@@ -126,7 +126,10 @@ impl User {
     }
 
     pub(super) fn run(&self, args: &[&str]) -> Result<Output> {
-        Ok(self.command().args(args).output()?)
+        Ok(self
+            .command()
+            .args(with_plan(args.iter().copied()))
+            .output()?)
     }
 
     /// What `doctor` finds wrong, all hooks as one, each with a way to mend it.

@@ -14,7 +14,7 @@ pub(crate) mod tcpleak;
 pub(crate) mod temp;
 
 use std::{
-    thread,
+    env, thread,
     time::{Duration, Instant},
 };
 
@@ -26,8 +26,13 @@ pub(crate) use program::Program;
 pub(crate) use tcpleak::Tcpleak;
 
 /// After this long without what is waited for, a test fails. It is a bound, not
-/// an expectation: the machine may be busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// an expectation: the machine may be busy, or be played by another, which sets
+/// `TCPLEAK_PATIENCE` in seconds.
+pub(crate) fn patience() -> Duration {
+    let seconds = env::var("TCPLEAK_PATIENCE").ok();
+    let seconds = seconds.and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(60))
+}
 
 /// Between two looks at a condition.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -35,12 +40,13 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Looks again and again until there is something to see.
 pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let start = Instant::now();
+    let patience = patience();
     loop {
         if let Some(seen) = look()? {
             return Ok(seen);
         }
-        if start.elapsed() > PATIENCE {
-            bail!("waited {PATIENCE:?} for {what}");
+        if start.elapsed() > patience {
+            bail!("waited {patience:?} for {what}");
         }
         thread::sleep(PAUSE);
     }

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{Netns, PATIENCE, process::Running};
+use super::{Netns, patience, process::Running};
 
 /// A running Python program. It ends at the end of its standard input, even if
 /// the test is killed.
@@ -69,7 +69,7 @@ impl Program {
 
     /// The next thing that it says.
     pub(crate) fn hear(&self) -> Result<Value> {
-        let line = self.said.recv_timeout(PATIENCE);
+        let line = self.said.recv_timeout(patience());
         let line = line.with_context(|| format!("{}.py said nothing more", self.name))?;
         serde_json::from_str(&line).with_context(|| format!("{}.py said {line}", self.name))
     }
@@ -90,7 +90,7 @@ impl Program {
     pub(crate) fn finish(mut self) -> Result<Option<Value>> {
         drop(self.stdin.take());
         self.running.wait()?;
-        let last = self.said.recv_timeout(PATIENCE).ok();
+        let last = self.said.recv_timeout(patience()).ok();
         last.map(|line| serde_json::from_str(&line).with_context(|| format!("it said {line}")))
             .transpose()
     }

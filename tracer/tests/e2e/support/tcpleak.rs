@@ -7,6 +7,8 @@ use std::{
     fs::File,
     io::{Read, Seek, SeekFrom},
     process::Stdio,
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -56,7 +58,7 @@ impl Tcpleak {
         let running = Running::start(
             bound_to_us(first)
                 .args(words)
-                .args(arguments.split_whitespace())
+                .args(with_plan(arguments.split_whitespace()))
                 .stdin(Stdio::null())
                 .stdout(file("stdout")?)
                 .stderr(file("stderr")?),
@@ -147,6 +149,13 @@ impl Tcpleak {
         self.finish()
     }
 
+    /// The same once it has watched for so long from now. What is to be seen is
+    /// there already: so a slow machine sees it as well as a fast one.
+    pub(crate) fn interrupt_after(self, watch: Duration) -> Result<Finished> {
+        thread::sleep(watch);
+        self.interrupt()
+    }
+
     fn read(&self, name: &str) -> Result<String> {
         Ok(fs::read_to_string(self.output.path().join(name))?)
     }
@@ -180,6 +189,23 @@ impl Finished {
         );
         Ok(())
     }
+}
+
+/// These arguments, and `--plan` where `TCPLEAK_PLAN` names one for the commands
+/// that take it: so one suite tests every plan.
+pub(crate) fn with_plan<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let mut words: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+    let takes_plan = words
+        .first()
+        .is_some_and(|command| ["leaks", "trace", "doctor"].contains(&command.as_str()));
+    let is_free = !words.iter().any(|word| word == "--plan");
+    if let Ok(plan) = env::var("TCPLEAK_PLAN")
+        && takes_plan
+        && is_free
+    {
+        words.extend(["--plan".to_owned(), plan]);
+    }
+    words
 }
 
 /// Runs it to its end.

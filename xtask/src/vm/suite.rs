@@ -1,0 +1,32 @@
+//! Which tests run in a guest.
+
+/// Every plan there is. Each kernel is asked which of them it supports.
+const PLANS: [&str; 3] = ["tracepoint", "fentry", "kprobe"];
+
+/// Parts of the names of tests that are about what tcpleak writes, or about itself:
+/// on any kernel that is the same, and `cargo xtask test` runs them.
+const OF_NO_KERNEL: [&str; 2] = ["hostile::", "no_capability_is_asked_for_without_proof"];
+
+/// And of tests that load nothing into the kernel: they run with the first plan
+/// only.
+const OF_NO_PLAN: [&str; 1] = ["ps::"];
+
+/// Tests at a time: they wait more than they compute.
+const AT_A_TIME: &str = "--test-threads=4";
+
+/// The guest's file `suite`: a line for each plan, with the arguments of the tests.
+pub(crate) fn script(filter: &[String]) -> String {
+    let mut script = String::new();
+    for (index, plan) in PLANS.into_iter().enumerate() {
+        let mut words = vec![plan, AT_A_TIME];
+        let mut left_out = OF_NO_KERNEL.to_vec();
+        if index > 0 {
+            left_out.extend(OF_NO_PLAN);
+        }
+        words.extend(left_out.into_iter().flat_map(|name| ["--skip", name]));
+        words.extend(filter.iter().map(String::as_str));
+        script.push_str(&words.join(" "));
+        script.push('\n');
+    }
+    script
+}
