@@ -214,10 +214,12 @@ impl Observer for Streamer {
             Change::AppClosed => EventName::AppClose,
             Change::TimeWait => EventName::TimeWait,
             Change::Gone => EventName::Gone,
-            Change::Accepted => {
+            Change::Accepted if self.held.contains_key(&connection.id) => {
                 let owner = connection.owner.zip(connection.owner_known);
                 return self.release(connection.id, owner);
             }
+            // Its events were told without an owner: whose it is now is news.
+            Change::Accepted => EventName::State,
         };
         let is_awaited = connection.role == Role::Server && connection.owner.is_none();
         if is_awaited && change != Change::Gone && self.held.len() < MAX_HELD {
