@@ -70,7 +70,9 @@ pub fn wants_transition(sock: u64, addresses: &Addresses, old: u16, new: u16) ->
         (tcp::CLOSE, tcp::SYN_SENT) => {}
         (tcp::CLOSE, tcp::LISTEN) if task::pid() != wanted => return false,
         (tcp::CLOSE, tcp::LISTEN) => {
-            let _ = PORTS.insert(port_key(addresses), 1u8, 0);
+            if PORTS.insert(port_key(addresses), 1u8, 0).is_err() {
+                count(NOT_FOLLOWED);
+            }
         }
         (tcp::LISTEN, tcp::SYN_RECV) | (tcp::SYN_RECV, _) if !is_followed(sock) => {
             // SAFETY: only presence is looked at, never the value.

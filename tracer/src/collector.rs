@@ -119,8 +119,9 @@ pub struct Collector {
     unreachable: u32,
     /// Namespaces of which the last snapshot had no times.
     timeless: usize,
-    /// Sockets and ports of the process asked for that the kernel side has no room for.
-    left_out: usize,
+    /// Sockets and ports that the process asked for had before, and that the kernel
+    /// side has no room for.
+    left_out: u64,
     /// Losses up to here are mended by a snapshot that began later.
     mended: u64,
     /// When the youngest event so far happened.
@@ -216,12 +217,6 @@ impl Collector {
                 self.table.sites_summed_up()
             ));
         }
-        if self.counts.not_followed > 0 {
-            blind.push(format!(
-                "{} sockets of the process, for want of room in the map of followed sockets",
-                self.counts.not_followed
-            ));
-        }
         if self.counts.calls_forgotten > 0 {
             blind.push(format!(
                 "the fd and outcome of {} calls of connect(2), for want of room in the map of \
@@ -235,11 +230,11 @@ impl Collector {
                 self.unreadable
             ));
         }
-        if self.left_out > 0 {
+        let left_out = self.counts.not_followed + self.left_out;
+        if left_out > 0 {
             blind.push(format!(
-                "what becomes of {} sockets and listening ports that the process had before the \
-                 start: more than the kernel side follows at once",
-                self.left_out
+                "what becomes of {left_out} sockets and listening ports of the process: more than \
+                 the kernel side follows at once"
             ));
         }
         let evicted = self.table.counters().evicted;

@@ -275,7 +275,7 @@ impl Tracer {
         &mut self,
         sockets: impl Iterator<Item = u64>,
         ports: impl Iterator<Item = ListenPort>,
-    ) -> Result<usize> {
+    ) -> Result<u64> {
         let map = self.ebpf.map_mut("FOLLOWED").context("no map FOLLOWED")?;
         let mut followed: HashMap<_, u64, u8> = HashMap::try_from(map)?;
         let mut left_out = sockets
@@ -287,7 +287,7 @@ impl Tracer {
             .map(|port| zerocopy::transmute!(port))
             .filter(|key: &[u8; size_of::<ListenPort>()]| followed.insert(key, 1, 0).is_err())
             .count();
-        Ok(left_out)
+        Ok(left_out as u64)
     }
 
     /// Hands the kernel side's rare warnings on to `log`.

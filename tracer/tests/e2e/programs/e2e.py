@@ -29,10 +29,10 @@ def ended_within(seconds):
     return bool(select.select([sys.stdin], [], [], seconds)[0])
 
 
-def listen(address="127.0.0.1", family=socket.AF_INET, backlog=512):
-    """A listener on a free port."""
+def listen(address="127.0.0.1", family=socket.AF_INET, backlog=512, port=0):
+    """A listener, on a free port if on none in particular."""
     listener = socket.socket(family)
-    listener.bind((address, 0))
+    listener.bind((address, port))
     listener.listen(backlog)
     return listener
 

@@ -80,7 +80,7 @@ for command, *count in commands():
         say(held=len(held))
     elif command == "drop":
         for _ in range(int(count[0])):
-            close_both(*held.pop())
+            close_both(*held.pop(0))
         say(held=len(held))
     elif command == "nonblocking":
         client, server = connect(blocking=False)

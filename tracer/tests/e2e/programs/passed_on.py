@@ -1,4 +1,4 @@
-"""passed_on COUNT: accepts COUNT connections and passes them over a unix socket
+"""passed_on COUNT [PORT]: accepts COUNT connections and passes them over a unix socket
 to another process, which keeps them after their clients have closed, and closes
 one at each command. Says both pids, and the fds of the holder."""
 
@@ -7,9 +7,9 @@ import socket
 import sys
 import time
 
-from e2e import commands, listen, pair, port_of, say
+from e2e import commands, listen, pair, say
 
-listener = listen()
+listener = listen(port=int(sys.argv[2]) if len(sys.argv) > 2 else 0)
 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
 if os.fork() == 0:
     ours.close()
@@ -19,7 +19,7 @@ if os.fork() == 0:
             break
         held += message[1]
         theirs.sendall(b"k")
-    say(holder=os.getpid(), opener=os.getppid(), port=port_of(listener), fds=held)
+    say(holder=os.getpid(), opener=os.getppid(), fds=held)
     for _ in commands():
         # Slowly, so that snapshots come in between.
         time.sleep(0.1)
