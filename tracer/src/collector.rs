@@ -233,8 +233,8 @@ impl Collector {
         let left_out = self.counts.not_followed + self.left_out;
         if left_out > 0 {
             blind.push(format!(
-                "what becomes of {left_out} sockets and listening ports of the process: more than \
-                 the kernel side follows at once"
+                "what becomes of {left_out} sockets and listening ports of the process: no room for \
+                 them among those that are followed"
             ));
         }
         let evicted = self.table.counters().evicted;
