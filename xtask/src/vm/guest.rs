@@ -71,10 +71,10 @@ impl Guest<'_> {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if let Some(line) = self.trouble() {
+            if self.trouble().is_some() {
                 // The rest of the message.
                 thread::sleep(LOOK);
-                return self.fail(&format!("the kernel is in trouble: {line}"));
+                return self.fail("the kernel is in trouble");
             }
             if heard.elapsed() > SILENCE {
                 return self.fail(&format!("the guest said nothing for {SILENCE:?}"));
@@ -84,7 +84,7 @@ impl Guest<'_> {
             }
         }
         match self.trouble() {
-            Some(line) => self.fail(&format!("the kernel is in trouble: {line}")),
+            Some(_) => self.fail("the kernel is in trouble"),
             None => Ok(()),
         }
     }
@@ -137,7 +137,10 @@ impl Guest<'_> {
         let tail = lines[lines.len().saturating_sub(TAIL)..].join("\n");
         let path = self.console.display();
         eprintln!("{tail}\nxtask: that was the end of the console, all of it is in {path}");
-        bail!("{why}")
+        match self.trouble() {
+            Some(line) => bail!("{why}: {line}"),
+            None => bail!("{why}"),
+        }
     }
 }
 

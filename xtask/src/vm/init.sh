@@ -20,7 +20,10 @@ ulimit -n 65536
 
 # No carriage returns, no echo.
 stty -F /dev/ttyS1 raw -echo
-exec >/dev/ttyS1 2>&1
+# Through a pipe: what is started shall not take the port for a terminal.
+mkfifo /vm/said
+cat </vm/said >/dev/ttyS1 &
+exec >/vm/said 2>&1
 echo "vm: release $(uname -r)"
 echo "vm: build $(uname -v)"
 

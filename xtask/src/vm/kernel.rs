@@ -9,7 +9,11 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::archive::{Archive, cache};
-use crate::command::{self, step};
+use crate::{
+    apt,
+    command::{self, step},
+    place,
+};
 
 /// A kernel of the matrix, and the packages that hold it.
 #[derive(Debug)]
@@ -98,6 +102,9 @@ impl Kernel {
     }
 
     fn fetch(&self, folder: &Path) -> Result<()> {
+        if !apt::is_debian() {
+            bail!("the kernels are Debian's and fetched by its apt: run this on Debian");
+        }
         // Made whole beside its place: what is there was not cut short.
         let work = folder.with_extension("part");
         let _ = fs::remove_dir_all(&work);
@@ -150,7 +157,7 @@ fn arrange(kernel: &Path) -> Result<()> {
         .find(|file| file.file_name().to_string_lossy().starts_with("vmlinuz"));
     let image = image.context("the package has no vmlinuz")?;
     fs::rename(image.path(), kernel.join("vmlinuz"))?;
-    let mut depmod = Command::new("depmod");
+    let mut depmod = Command::new(place::find("depmod").context("there is no depmod")?);
     depmod.arg("--basedir").arg(kernel).arg(release.file_name());
     command::run(&mut depmod)
 }

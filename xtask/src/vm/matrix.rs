@@ -63,6 +63,9 @@ impl Matrix {
     fn run_one(&self, kernel: &Kernel, files: &Files) -> (Told, Result<()>) {
         let mut told = Told::default();
         let done = self.boot(kernel, files, &mut told);
+        if let Err(error) = &done {
+            step(format_args!("{}: {error:#}", kernel.name));
+        }
         (told, done)
     }
 

@@ -15,7 +15,7 @@ use crate::{command, place, test};
 
 /// Besides [`test::TOOLS`], what the tests, their programs and `init.sh` start.
 /// Those with a path are looked for by it in the guest, too.
-const PROGRAMS: [&str; 18] = [
+const PROGRAMS: [&str; 19] = [
     "/bin/sh",
     "/sbin/modprobe",
     "/usr/bin/python3",
@@ -24,6 +24,7 @@ const PROGRAMS: [&str; 18] = [
     "chmod",
     "cp",
     "mkdir",
+    "mkfifo",
     "mount",
     "mountpoint",
     "rm",

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, fs, path::PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 /// Where apt looks for sources.
 const LIST: &str = "/etc/apt/sources.list";
@@ -76,7 +76,8 @@ impl Source {
         if let Some(key) = &self.signed_by {
             writeln!(text, "Signed-By: {key}")?;
         }
-        writeln!(text, "Targets: Packages\n").context("no room")
+        writeln!(text, "Targets: Packages\n")?;
+        Ok(())
     }
 }
 
