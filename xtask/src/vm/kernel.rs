@@ -68,7 +68,7 @@ const CLOUD: Kernel = Kernel {
     image: "linux-image-",
     ending: "-cloud-amd64-unsigned",
     further: &[],
-    plans: &["tracepoint"],
+    plans: &["fentry", "kprobe", "tracepoint"],
 };
 
 /// A kernel's files.
