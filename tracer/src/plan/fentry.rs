@@ -60,6 +60,6 @@ pub(super) const PLAN: Plan = Plan {
     name: PlanName::Fentry,
     // First what only this plan has: where it is refused, nothing else was tried for
     // nothing.
-    needs: &[CLOSE, TIME_WAIT, GONE, STATE, ACCEPT, CONNECT, RESET, EXIT],
+    needs: &[CLOSE, TIME_WAIT, GONE, ACCEPT, CONNECT, RESET, EXIT, STATE],
     blind: &["the fd of connections opened or accepted by io_uring, until a snapshot"],
 };

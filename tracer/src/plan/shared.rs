@@ -19,7 +19,8 @@ pub(super) const fn way(probes: &'static [Probe]) -> Way {
     }
 }
 
-/// What everything hangs on.
+/// What everything hangs on. Attached last: what it announces is then followed by
+/// all other hooks, from the fd of its connect to its end.
 pub(super) const STATE: Need = Need {
     hook: Hook::State,
     ways: &[

@@ -38,8 +38,7 @@ const SHUTDOWN: Need = Need {
 
 pub(super) const PLAN: Plan = Plan {
     name: PlanName::Tracepoint,
-    // The end of a socket before its states: one that ends in between must not stay.
-    needs: &[GONE, STATE, ACCEPT, SHUTDOWN, CONNECT, RESET, EXIT],
+    needs: &[GONE, ACCEPT, SHUTDOWN, CONNECT, RESET, EXIT, STATE],
     blind: &[
         "the moment of close(2) on a socket that was shut down before: it is known when the \
          kernel frees the socket",
