@@ -71,7 +71,7 @@ fn play() -> Result<Scene> {
     }
     // Somebody at home: a namespace without a process is another matter.
     let _resident = Program::start_in(&netns, "no_accept", "1")?;
-    let tcpleak = Tcpleak::watching("leaks --for 10m --format json")?;
+    let tcpleak = Tcpleak::watching("leaks --for 1m --format json")?;
     let mut programs = vec![
         ("half-closed", Program::start("half_closed", "4")?),
         ("dead", Program::start("dead_fds", "4")?),
