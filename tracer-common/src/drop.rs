@@ -13,5 +13,8 @@ pub const RING_FULL: u32 = 1;
 pub const NOT_FOLLOWED: u32 = 2;
 /// No record, but a notice: a system call is not remembered, for want of room.
 pub const CALL_FORGOTTEN: u32 = 3;
+/// No record, but a notice: the kernel skipped the first program of a pair, as a
+/// softirq had interrupted it, and the second did its work.
+pub const TAKEN_OVER: u32 = 4;
 /// How many slots there are.
-pub const COUNTERS: u32 = 4;
+pub const COUNTERS: u32 = 5;

@@ -19,6 +19,7 @@ mod read;
 mod registers;
 mod sock;
 mod task;
+mod turn;
 
 use aya_ebpf::{
     macros::{btf_tracepoint, fentry, fexit, kprobe, kretprobe, raw_tracepoint, tracepoint},
@@ -28,12 +29,11 @@ use aya_ebpf::{
     },
 };
 
-use tracer_common::event::reset::{RECEIVED, SENT};
-
 use crate::{
     hooks::{accept, close, connect, exit, gone, reset, shutdown, state, time_wait},
     registers::{argument, returned},
     sock::Sock,
+    turn::{Pair, Turn},
 };
 
 /// Offset of the first argument in a syscall tracepoint's context, and of the
@@ -44,7 +44,15 @@ const SYSCALL_ARG0: usize = 16;
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn state_btf(ctx: BtfTracePointContext) -> i32 {
     let sk = Sock::from_btf(ctx.arg(0));
-    state::on_transition(&sk, ctx.arg(1), ctx.arg(2));
+    state::on_transition(Turn::First, &sk, ctx.arg(1), ctx.arg(2));
+    0
+}
+
+/// After [`state_btf`].
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn state_btf_again(ctx: BtfTracePointContext) -> i32 {
+    let sk = Sock::from_btf(ctx.arg(0));
+    state::on_transition(Turn::Second, &sk, ctx.arg(1), ctx.arg(2));
     0
 }
 
@@ -52,21 +60,75 @@ pub fn state_btf(ctx: BtfTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub fn state_raw(ctx: RawTracePointContext) -> i32 {
     let sk = Sock::from_address(ctx.arg(0));
-    state::on_transition(&sk, ctx.arg(1), ctx.arg(2));
+    state::on_transition(Turn::First, &sk, ctx.arg(1), ctx.arg(2));
+    0
+}
+
+/// After [`state_raw`].
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub fn state_raw_again(ctx: RawTracePointContext) -> i32 {
+    let sk = Sock::from_address(ctx.arg(0));
+    state::on_transition(Turn::Second, &sk, ctx.arg(1), ctx.arg(2));
     0
 }
 
 /// `tcp_destroy_sock(struct sock *sk)`
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 pub fn gone_btf(ctx: BtfTracePointContext) -> i32 {
-    gone::on_destroy(&Sock::from_btf(ctx.arg(0)));
+    gone::on_destroy(Turn::First, &Sock::from_btf(ctx.arg(0)));
+    0
+}
+
+/// After [`gone_btf`].
+#[btf_tracepoint(function = "tcp_destroy_sock")]
+pub fn gone_btf_again(ctx: BtfTracePointContext) -> i32 {
+    gone::on_destroy(Turn::Second, &Sock::from_btf(ctx.arg(0)));
     0
 }
 
 /// As [`gone_btf`], where the kernel lets no program attach through BTF.
 #[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
 pub fn gone_raw(ctx: RawTracePointContext) -> i32 {
-    gone::on_destroy(&Sock::from_address(ctx.arg(0)));
+    gone::on_destroy(Turn::First, &Sock::from_address(ctx.arg(0)));
+    0
+}
+
+/// After [`gone_raw`].
+#[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
+pub fn gone_raw_again(ctx: RawTracePointContext) -> i32 {
+    gone::on_destroy(Turn::Second, &Sock::from_address(ctx.arg(0)));
+    0
+}
+
+/// `tcp_send_reset(const struct sock *sk, const struct sk_buff *skb, ...)`
+#[raw_tracepoint(tracepoint = "tcp_send_reset")]
+pub fn reset_sent(ctx: RawTracePointContext) -> i32 {
+    let sk = Sock::from_address(ctx.arg(0));
+    reset::on_reset(Turn::First, Pair::ResetSent, &sk);
+    0
+}
+
+/// After [`reset_sent`].
+#[raw_tracepoint(tracepoint = "tcp_send_reset")]
+pub fn reset_sent_again(ctx: RawTracePointContext) -> i32 {
+    let sk = Sock::from_address(ctx.arg(0));
+    reset::on_reset(Turn::Second, Pair::ResetSent, &sk);
+    0
+}
+
+/// `tcp_receive_reset(struct sock *sk)`
+#[raw_tracepoint(tracepoint = "tcp_receive_reset")]
+pub fn reset_received(ctx: RawTracePointContext) -> i32 {
+    let sk = Sock::from_address(ctx.arg(0));
+    reset::on_reset(Turn::First, Pair::ResetReceived, &sk);
+    0
+}
+
+/// After [`reset_received`].
+#[raw_tracepoint(tracepoint = "tcp_receive_reset")]
+pub fn reset_received_again(ctx: RawTracePointContext) -> i32 {
+    let sk = Sock::from_address(ctx.arg(0));
+    reset::on_reset(Turn::Second, Pair::ResetReceived, &sk);
     0
 }
 
@@ -74,20 +136,6 @@ pub fn gone_raw(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn exit_raw(_ctx: RawTracePointContext) -> i32 {
     exit::on_exit();
-    0
-}
-
-/// `tcp_send_reset(const struct sock *sk, const struct sk_buff *skb, ...)`
-#[raw_tracepoint(tracepoint = "tcp_send_reset")]
-pub fn reset_sent(ctx: RawTracePointContext) -> i32 {
-    reset::on_reset(&Sock::from_address(ctx.arg(0)), SENT);
-    0
-}
-
-/// `tcp_receive_reset(struct sock *sk)`
-#[raw_tracepoint(tracepoint = "tcp_receive_reset")]
-pub fn reset_received(ctx: RawTracePointContext) -> i32 {
-    reset::on_reset(&Sock::from_address(ctx.arg(0)), RECEIVED);
     0
 }
 

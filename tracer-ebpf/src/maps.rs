@@ -13,6 +13,8 @@ use tracer_common::{
     offsets::{self, Offsets},
 };
 
+use crate::turn::{MARKS_LEN, Mark};
+
 /// Records on their way to user space. Resized before load.
 #[map]
 pub static RING: RingBuf = RingBuf::with_byte_size(DEFAULT_RING_BYTES, 0);
@@ -20,6 +22,10 @@ pub static RING: RingBuf = RingBuf::with_byte_size(DEFAULT_RING_BYTES, 0);
 /// What became of each record: slots of `tracer_common::drop`.
 #[map]
 pub static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
+
+/// What the first of two programs has in hand: see [`crate::turn`].
+#[map]
+pub static MARKS: PerCpuArray<Mark> = PerCpuArray::with_max_entries(MARKS_LEN, 0);
 
 /// The system call that a task is in. Key: `bpf_get_current_pid_tgid`.
 #[map]

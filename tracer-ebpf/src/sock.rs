@@ -89,6 +89,18 @@ impl Sock {
         (!first.is_null()).then_some(Self::from_address(first))
     }
 
+    /// Where it lies. Another may lie there once this one is freed.
+    #[inline(always)]
+    pub fn address(&self) -> u64 {
+        self.at as u64
+    }
+
+    /// A number that differs for most sockets, out of both ports.
+    #[inline(always)]
+    pub fn ports(&self) -> u16 {
+        self.field::<u16>(offset!(num)) ^ u16::from_be(self.field(offset!(dport)))
+    }
+
     /// Whether there is no socket at all.
     #[inline(always)]
     pub fn is_null(&self) -> bool {
@@ -110,7 +122,7 @@ impl Sock {
             return !self.joins_mptcp();
         }
         // SAFETY: only presence is looked at, never the value.
-        unsafe { MPTCP.get(self.at as u64) }.is_some()
+        unsafe { MPTCP.get(self.address()) }.is_some()
     }
 
     /// `sk_kern_sock`
@@ -141,7 +153,7 @@ impl Sock {
     #[inline(always)]
     pub fn remember_mptcp(&self) {
         if self.is_mptcp() {
-            let _ = MPTCP.insert(self.at as u64, 1u8, 0);
+            let _ = MPTCP.insert(self.address(), 1u8, 0);
         }
     }
 
@@ -149,7 +161,7 @@ impl Sock {
     /// address will be used again.
     #[inline(always)]
     pub fn forget_mptcp(&self) {
-        let _ = MPTCP.remove(self.at as u64);
+        let _ = MPTCP.remove(self.address());
     }
 
     /// A bit of a bitfield; false where this kernel has no such field.
@@ -162,7 +174,7 @@ impl Sock {
     #[inline(always)]
     pub fn name(&self) -> u64 {
         if knob!(name_by_address) != 0 {
-            return self.at as u64;
+            return self.address();
         }
         if self.trusted {
             // SAFETY: `at` is the program's own BTF-typed argument, which the
@@ -176,7 +188,7 @@ impl Sock {
     #[inline(always)]
     pub fn known_name(&self) -> u64 {
         if knob!(name_by_address) != 0 {
-            return self.at as u64;
+            return self.address();
         }
         self.field(offset!(cookie))
     }

@@ -2,11 +2,20 @@
 
 use tracer_common::event::{GoneRecord, kind};
 
-use crate::{emit::emit, filter, sock::Sock, task};
+use crate::{
+    emit::emit,
+    filter,
+    sock::Sock,
+    task,
+    turn::{Pair, Turn},
+};
 
 /// `sk` is being destroyed.
 #[inline(always)]
-pub fn on_destroy(sk: &Sock) {
+pub fn on_destroy(turn: Turn, sk: &Sock) {
+    if !turn.is_mine(Pair::Gone, sk, 0) {
+        return;
+    }
     // Without a cookie no record about this socket was ever written: it never
     // left CLOSE.
     let sock = sk.known_name();

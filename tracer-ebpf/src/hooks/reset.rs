@@ -1,18 +1,25 @@
 //! `tcp_send_reset` and `tcp_receive_reset`: whose RST ended a connection.
 
-use tracer_common::event::{ResetRecord, kind};
+use tracer_common::event::{
+    ResetRecord, kind,
+    reset::{RECEIVED, SENT},
+};
 
 use crate::{
     emit::emit,
     filter,
     sock::{Sock, tcp},
     task,
+    turn::{Pair, Turn},
 };
 
 /// A RST went out or came in for `sk`, which may be null: most go out for
 /// segments that no socket wants.
 #[inline(always)]
-pub fn on_reset(sk: &Sock, by: u32) {
+pub fn on_reset(turn: Turn, pair: Pair, sk: &Sock) {
+    if !turn.is_mine(pair, sk, 0) {
+        return;
+    }
     // The state lies at the same place in a mini-socket, little else does.
     if sk.is_null() || matches!(sk.state(), 0 | tcp::TIME_WAIT | tcp::NEW_SYN_RECV) {
         return;
@@ -29,7 +36,10 @@ pub fn on_reset(sk: &Sock, by: u32) {
     }
     emit(&ResetRecord {
         header: task::header(kind::RESET, sock, task::now()),
-        by,
+        by: match pair {
+            Pair::ResetSent => SENT,
+            _ => RECEIVED,
+        },
         _pad: 0,
     });
 }

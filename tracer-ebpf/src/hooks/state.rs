@@ -9,16 +9,21 @@ use crate::{
     maps::SHUTDOWN,
     sock::{Sock, tcp},
     task,
+    turn::{Pair, Turn},
 };
 
 /// `sk` goes from `old` to `new`. Runs before the kernel stores `new`.
 #[inline(always)]
-pub fn on_transition(sk: &Sock, old: i32, new: i32) {
+pub fn on_transition(turn: Turn, sk: &Sock, old: i32, new: i32) {
+    let (old, new) = (old as u16, new as u16);
+    let what = u64::from(old) << 16 | u64::from(new);
+    if !turn.is_mine(Pair::State, sk, what) {
+        return;
+    }
     // FIN_WAIT2 -> FIN_WAIT2 and CLOSE -> CLOSE happen and say nothing.
     if old == new || !sk.is_users_tcp() {
         return;
     }
-    let (old, new) = (old as u16, new as u16);
     let Some(addresses) = sk.addresses() else {
         return;
     };

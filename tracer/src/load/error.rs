@@ -86,7 +86,7 @@ impl From<ProgramError> for Refused {
             } => {
                 let log = verifier_log.to_string();
                 let reason = log.lines().rev().find(|line| {
-                    let is_statistic = ["processed", "stack depth"]
+                    let is_statistic = ["processed", "stack depth", "verification time"]
                         .iter()
                         .any(|start| line.starts_with(start));
                     !line.is_empty() && !is_statistic

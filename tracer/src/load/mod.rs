@@ -89,7 +89,8 @@ pub struct Counts {
     /// Records lost for want of room.
     pub ring_full: u64,
     /// Hooks that the kernel skipped because the same program was running on
-    /// that CPU, interrupted by a softirq (`recursion_misses`, since 5.12).
+    /// that CPU, interrupted by a softirq (`recursion_misses`, since 5.12), and
+    /// that no second program took over.
     pub missed: u64,
     /// Sockets of the wanted process that are not followed, for want of room.
     pub not_followed: u64,
@@ -223,6 +224,12 @@ impl Tracer {
     /// # Errors
     /// Where no fd is left to keep a program's counter by.
     pub fn detach(&mut self) -> Result<()> {
+        // A second program without its first would take everything over.
+        for (name, program) in self.ebpf.programs_mut() {
+            if is_second(name) {
+                unload(program);
+            }
+        }
         for (_, program) in self.ebpf.programs_mut() {
             if let Ok(fd) = program.fd() {
                 let kept = fd.as_fd().try_clone_to_owned();
@@ -257,11 +264,13 @@ impl Tracer {
             missed: self
                 .ebpf
                 .programs()
+                .filter(|(name, _)| !is_second(name))
                 .filter_map(|(_, program)| program.fd().ok())
                 .map(AsFd::as_fd)
                 .chain(self.detached.iter().map(AsFd::as_fd))
                 .filter_map(missed)
-                .sum(),
+                .sum::<u64>()
+                .saturating_sub(sum(drop::TAKEN_OVER)?),
         })
     }
 
@@ -517,6 +526,12 @@ fn unload(program: &mut Program) {
         Program::KProbe(program) => program.unload(),
         _ => Ok(()),
     };
+}
+
+/// Whether a program is the second of a pair: it matters only where the first was
+/// skipped.
+fn is_second(name: &str) -> bool {
+    name.ends_with("_again")
 }
 
 /// How often the kernel skipped this program, from its fd's entry in /proc.

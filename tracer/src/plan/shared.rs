@@ -19,14 +19,24 @@ pub(super) const fn way(probes: &'static [Probe]) -> Way {
     }
 }
 
-/// What everything hangs on. Attached last: what it announces is then followed by
+/// What everything hangs on. Two programs take turns, as for all tracepoints that
+/// fire in system calls and in softirqs alike: the kernel does not run a program
+/// on top of itself. They run in the order in which they are attached.
+///
+/// Attached last: what it announces is then followed by
 /// all other hooks, from the fd of its connect to its end.
 pub(super) const STATE: Need = Need {
     hook: Hook::State,
     ways: &[
-        way(&[probe("state_btf", Target::Btf("inet_sock_set_state"))]),
+        way(&[
+            probe("state_btf", Target::Btf("inet_sock_set_state")),
+            probe("state_btf_again", Target::Btf("inet_sock_set_state")),
+        ]),
         Way {
-            probes: &[probe("state_raw", Target::Raw("inet_sock_set_state"))],
+            probes: &[
+                probe("state_raw", Target::Raw("inet_sock_set_state")),
+                probe("state_raw_again", Target::Raw("inet_sock_set_state")),
+            ],
             has_cookie: false,
             blind: Some(ADDRESS_ONLY),
         },
@@ -37,8 +47,14 @@ pub(super) const STATE: Need = Need {
 pub(super) const GONE: Need = Need {
     hook: Hook::Gone,
     ways: &[
-        way(&[probe("gone_btf", Target::Btf("tcp_destroy_sock"))]),
-        way(&[probe("gone_raw", Target::Raw("tcp_destroy_sock"))]),
+        way(&[
+            probe("gone_btf", Target::Btf("tcp_destroy_sock")),
+            probe("gone_btf_again", Target::Btf("tcp_destroy_sock")),
+        ]),
+        way(&[
+            probe("gone_raw", Target::Raw("tcp_destroy_sock")),
+            probe("gone_raw_again", Target::Raw("tcp_destroy_sock")),
+        ]),
     ],
     without: None,
 };
@@ -47,7 +63,9 @@ pub(super) const RESET: Need = Need {
     hook: Hook::Reset,
     ways: &[way(&[
         probe("reset_sent", Target::Raw("tcp_send_reset")),
+        probe("reset_sent_again", Target::Raw("tcp_send_reset")),
         probe("reset_received", Target::Raw("tcp_receive_reset")),
+        probe("reset_received_again", Target::Raw("tcp_receive_reset")),
     ])],
     without: Some("who sent a RST: told by the errno that the socket died of"),
 };

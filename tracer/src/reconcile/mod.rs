@@ -151,7 +151,7 @@ pub fn reconcile(
         .filter(|(_, socket)| !socket.is_mini)
         .collect();
     for (name, socket) in sockets {
-        if table.was_freed(name) {
+        if table.was_freed(name, &socket.ends) {
             continue;
         }
         let holders = snapshot.holders_of(socket);
@@ -179,10 +179,13 @@ pub fn reconcile(
                 }
             }
         }
-        table.measure(name, socket, holders);
+        let is_let_go = table.measure(name, socket, holders);
         present.insert(name);
         if let Some(change) = mended {
             table.tell(name, change, snapshot.ended, &mut tell);
+        }
+        if is_let_go {
+            table.tell(name, Change::AppClosed, snapshot.ended, &mut tell);
         }
     }
 

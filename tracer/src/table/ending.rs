@@ -31,6 +31,10 @@ pub(super) const TIME_WAIT: Duration = Duration::from_secs(60);
 /// in milliseconds, none comes any more.
 pub(super) const DISPROOF_MS: u64 = 20;
 
+/// An orphan is freed by the call that makes its mini-socket: within less than this
+/// many milliseconds of its transition, softirqs in between included.
+pub(super) const ORPHAN_MS: u64 = 2;
+
 /// What a trace hears of by itself; the rest is concluded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hears {
@@ -44,7 +48,8 @@ pub struct Hears {
 
 /// What stays in the kernel after `old` -> `new`, where that is CLOSE: `tcp_time_wait` makes a
 /// mini-socket without a transition of its own. FIN_WAIT2 stays FIN_WAIT2 where
-/// the peer's FIN is still out.
+/// the peer's FIN is still out, and nobody holds the socket; one that is held leaves
+/// it by connect(AF_UNSPEC).
 pub(super) fn lingers(old: State, new: State, how: Circumstance) -> Option<State> {
     if new != State::Close || how.error != 0 {
         return None;
@@ -52,7 +57,7 @@ pub(super) fn lingers(old: State, new: State, how: Circumstance) -> Option<State
     match old {
         State::Closing => Some(State::TimeWait),
         State::FinWait2 if how.peer_done => Some(State::TimeWait),
-        State::FinWait2 => Some(State::FinWait2),
+        State::FinWait2 if how.both_shut => Some(State::FinWait2),
         _ => None,
     }
 }

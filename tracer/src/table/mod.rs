@@ -19,12 +19,17 @@ mod sites;
 
 use connection::{ConnId, ConnectReturn, Connection};
 pub use ending::Hears;
+use repair::Freed;
 use site::{SiteKey, Tally};
 use sites::{SiteIndex, Sites};
 
 /// Connections tracked at once: four times what the largest hosts hold, some
 /// 2.5 GB. One more is counted as evicted at its opening.
 pub const MAX_CONNECTIONS: usize = 4_000_000;
+
+/// How long after a transition the same one is not another: as much as softirqs may
+/// bring in between two programs on one tracepoint.
+const REPEATED_MS: u64 = 100;
 
 /// While the table is full of live ones, ended ones are looked for this often in
 /// as many newcomers as it holds.
@@ -83,6 +88,9 @@ struct Entry {
     /// That a mini-socket stays is concluded and not told yet: a RST of ours, which
     /// follows its transition, would prove it wrong.
     lingers_perhaps: bool,
+    /// It left FIN_WAIT2 after a half close: an orphan, of which a mini-socket stays,
+    /// if it is freed at once.
+    orphaned_perhaps: bool,
 }
 
 /// All connections that are or have been.
@@ -107,9 +115,8 @@ pub struct Table {
     is_partial: bool,
     /// Set until the first snapshot is in: what turns up unknown was there before.
     warming_up: bool,
-    /// While a snapshot is being taken: sockets freed meanwhile, which must not
-    /// be taken for missed ones.
-    freed: Option<FxHashSet<u64>>,
+    /// While a snapshot is being taken.
+    freed: Option<Freed>,
     /// How many connections are followed at once: [`MAX_CONNECTIONS`].
     room: usize,
     /// Until so many were seen no more room is looked for.
@@ -197,6 +204,7 @@ impl Table {
     /// Applies one event; `tell` hears of each change, in order.
     pub fn apply(&mut self, event: &Event, mut tell: impl FnMut(Change, BootTime, &Connection)) {
         match *event {
+            Event::State { at, sock, new, .. } if self.is_repeated(at, sock, new) => {}
             Event::State {
                 at,
                 sock,
@@ -266,13 +274,21 @@ impl Table {
                 }
             }
             Event::Gone { at, sock } => {
-                if let Some(freed) = &mut self.freed {
-                    freed.insert(sock);
-                }
+                self.note_freed(sock);
                 self.gone(at, sock, &mut tell);
             }
             Event::Exit { pid, .. } => self.sites.process_exited(pid),
         }
+    }
+
+    /// Whether a transition has been told already: where two programs of the kernel
+    /// side take turns, both may do the work.
+    fn is_repeated(&self, at: BootTime, sock: u64, new: State) -> bool {
+        self.entries.get(&sock).is_some_and(|entry| {
+            let connection = &entry.connection;
+            let is_near = |told: BootTime| at.ms_since(told) < REPEATED_MS;
+            connection.state == new && connection.state_at.is_some_and(is_near)
+        })
     }
 
     #[allow(clippy::too_many_arguments, reason = "a birth has this many facts")]
@@ -346,9 +362,13 @@ impl Table {
         if !self.hears.time_wait
             && let Some(state) = ending::lingers(old, new, how)
         {
-            connection.note_linger(at, state, ending::TIME_WAIT);
-            entry.lingers_perhaps = true;
-            self.perhaps.push((at, sock));
+            if state == State::FinWait2 && !was_let_go {
+                entry.orphaned_perhaps = true;
+            } else {
+                connection.note_linger(at, state, ending::TIME_WAIT);
+                entry.lingers_perhaps = true;
+                self.perhaps.push((at, sock));
+            }
         }
         connection.enter(at, ends, new);
         if let Some(figures) = how.figures {
@@ -472,6 +492,13 @@ impl Table {
         };
         end(&mut entry, &mut self.counters, &mut self.sites);
         let connection = &mut entry.connection;
+        if entry.orphaned_perhaps
+            && let Some(left) = connection.closed_at
+            && at.ms_since(left) < ending::ORPHAN_MS
+        {
+            connection.note_linger(left, State::FinWait2, ending::TIME_WAIT);
+            entry.lingers_perhaps = true;
+        }
         if std::mem::take(&mut entry.lingers_perhaps) {
             tell(Change::TimeWait, at, connection);
         }
@@ -510,6 +537,7 @@ impl Table {
             ended: false,
             failure_told: false,
             lingers_perhaps: false,
+            orphaned_perhaps: false,
         };
         if !counts {
             let end = (entry.connection.netns, entry.connection.local.port());

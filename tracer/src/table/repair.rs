@@ -11,11 +11,20 @@ use crate::{
     tcp::{Known, OwnerKnown, Role, State},
 };
 
+/// Sockets freed while a snapshot is being taken: they must not be taken for
+/// missed ones.
+#[derive(Debug, Default)]
+pub(super) struct Freed {
+    names: FxHashSet<u64>,
+    /// Where sockets are named by address, which no snapshot knows.
+    ends: FxHashSet<Ends>,
+}
+
 impl Table {
     /// A snapshot is about to be taken: remember which sockets are freed from
     /// here on, so that they are not taken for missed ones.
     pub fn begin_snapshot(&mut self) {
-        self.freed = Some(FxHashSet::default());
+        self.freed = Some(Freed::default());
     }
 
     /// The snapshot is worked in; `missing` are the connections that it should
@@ -32,12 +41,26 @@ impl Table {
         self.missing.contains(&sock)
     }
 
+    /// A socket is being freed.
+    pub(super) fn note_freed(&mut self, sock: u64) {
+        let Some(freed) = &mut self.freed else {
+            return;
+        };
+        freed.names.insert(sock);
+        if self.by_address
+            && let Some(entry) = self.entries.get(&sock)
+        {
+            freed.ends.insert(ends_of(&entry.connection));
+        }
+    }
+
     /// Whether a socket was freed since the snapshot began.
     #[must_use]
-    pub fn was_freed(&self, sock: u64) -> bool {
-        self.freed
-            .as_ref()
-            .is_some_and(|freed| freed.contains(&sock))
+    pub fn was_freed(&self, sock: u64, ends: &Ends) -> bool {
+        self.freed.as_ref().is_some_and(|freed| {
+            let is_unknown = !self.entries.contains_key(&sock);
+            freed.names.contains(&sock) || (is_unknown && freed.ends.contains(ends))
+        })
     }
 
     /// The connection called `sock`.
@@ -129,10 +152,11 @@ impl Table {
         self.counters.repaired += 1;
     }
 
-    /// Notes what the snapshot measured.
-    pub fn measure(&mut self, sock: u64, socket: &Socket, holders: &[Holder]) {
+    /// Notes what the snapshot measured. Returns whether that shows that the last
+    /// program has let go.
+    pub fn measure(&mut self, sock: u64, socket: &Socket, holders: &[Holder]) -> bool {
         let Some(entry) = self.entries.get_mut(&sock) else {
-            return;
+            return false;
         };
         let connection = &mut entry.connection;
         connection.sample = Some(socket.sample);
@@ -141,10 +165,12 @@ impl Table {
             // The port is chosen after the first transition.
             connection.local = socket.ends.local;
         }
-        if !socket.sample.is_bare {
+        // `tcp_disconnect` sets the kernel's own figures back to zero.
+        let is_final = connection.closed_at.is_some() && connection.known == Known::Observed;
+        if !socket.sample.is_bare && !is_final {
             connection.set_figures(socket.figures);
         }
-        note_holding(entry, socket.sample);
+        note_holding(entry, socket.sample)
     }
 
     /// Ends a connection whose end was missed.
@@ -178,9 +204,14 @@ impl Table {
 }
 
 /// Whether a program holds the socket is certain from its inode: 0 once the
-/// last holder has closed. What was concluded from transitions gives way.
-fn note_holding(entry: &mut Entry, sample: Sample) {
+/// last holder has closed. What was concluded from transitions gives way. Returns
+/// whether it is found let go.
+fn note_holding(entry: &mut Entry, sample: Sample) -> bool {
     let connection = &mut entry.connection;
+    if connection.state_at.is_some_and(|at| at > sample.at) {
+        // A server's socket has no inode either before it is accepted.
+        return false;
+    }
     let closing = matches!(
         connection.state,
         State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck
@@ -191,7 +222,9 @@ fn note_holding(entry: &mut Entry, sample: Sample) {
         connection.half_closed = true;
     } else if sample.inode == 0 && connection.app_closed_at.is_none() && closing {
         connection.app_closed_at = Some(sample.at);
+        return true;
     }
+    false
 }
 
 pub(super) fn ends_of(connection: &Connection) -> Ends {

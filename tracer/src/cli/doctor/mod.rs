@@ -208,12 +208,14 @@ fn hooks(chosen: &load::Rehearsal) -> Vec<Check> {
             let found = format!("{}; not seen then: {lost}", refused.join("; "));
             return check(title(hook), Status::Degraded, found, advice);
         };
-        let targets: Vec<String> = served
+        let mut targets: Vec<String> = served
             .way
             .probes
             .iter()
             .map(|probe| probe.target.to_string())
             .collect();
+        // Two programs take turns on some.
+        targets.dedup();
         let mut found = targets.join(", ");
         if refused.is_empty() {
             return check(title(hook), Status::Ok, found, None);

@@ -12,6 +12,7 @@ pub(crate) mod report;
 pub(crate) mod strace;
 pub(crate) mod tcpleak;
 pub(crate) mod temp;
+pub(crate) mod witness;
 
 use std::{
     env, thread,
@@ -24,6 +25,7 @@ pub(crate) use netns::Netns;
 pub(crate) use nginx::Nginx;
 pub(crate) use program::Program;
 pub(crate) use tcpleak::Tcpleak;
+pub(crate) use witness::Witness;
 
 /// After this long without what is waited for, a test fails. It is a bound, not
 /// an expectation: the machine may be busy, or be played by another, which sets

@@ -138,6 +138,11 @@ def look(fd):
     return STATES[state], unread
 
 
+def unacknowledged(fd):
+    """Bytes sent, or waiting to be, that the peer has not acknowledged."""
+    return struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)))[0]
+
+
 def acknowledge(fd):
     """Sends an acknowledgement that the kernel has put off."""
     set_tcp(fd, socket.TCP_QUICKACK, 1)
@@ -225,6 +230,7 @@ OPERATIONS = {
         look,
         move,
         acknowledge,
+        unacknowledged,
         shutdown,
         send,
         receive,

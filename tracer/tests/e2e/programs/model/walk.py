@@ -300,6 +300,10 @@ class Walk(Openings, Endings):
     def lose_peer(self, side):
         """The wire is cut; the sender gives up, or keepalive does."""
         ours, theirs = self.actor(side), self.actor(side.peer)
+        # What is not acknowledged now never is, and holds back all that follows.
+        ours[0].call("acknowledge", ours[1])
+        nothing_waits = lambda: theirs[0].call("unacknowledged", theirs[1]) == 0
+        yield from self.until(nothing_waits, "the acknowledgement")
         theirs[0].call("deafen", theirs[1])
         if self.rng.random() < 0.8:
             size = self.rng.randint(1, 1000)

@@ -1,0 +1,95 @@
+//! Two programs in turn on each tracepoint that fires in system calls and in
+//! softirqs alike.
+//!
+//! The kernel does not run a program on top of itself: a softirq that interrupts
+//! it goes unheard (`__bpf_trace_run`, kernel/trace/bpf_trace.c). A second program
+//! with the same work follows the first, and does what the first did not come to:
+//! at least one of the two is not the one interrupted.
+
+use core::ptr::{read_volatile, write_volatile};
+
+use tracer_common::drop::TAKEN_OVER;
+
+use crate::{emit::count, maps::MARKS, sock::Sock};
+
+/// A tracepoint with two programs: an index of [`MARKS`].
+#[derive(Clone, Copy)]
+pub enum Pair {
+    State,
+    Gone,
+    ResetSent,
+    ResetReceived,
+}
+
+/// How many there are.
+const PAIRS: u32 = 4;
+
+/// Which of the two this program is.
+#[derive(Clone, Copy)]
+pub enum Turn {
+    First,
+    Second,
+}
+
+/// What tells an event of a pair from those that a softirq brings on top of it:
+/// the socket's address, and what happens to it.
+pub type Mark = [u64; 2];
+
+/// Marks of each pair.
+const SLOTS: u32 = 64;
+
+/// All marks.
+pub const MARKS_LEN: u32 = PAIRS * SLOTS;
+
+const NONE: Mark = [0; 2];
+
+impl Turn {
+    /// Whether this program is the one to do the work for what happens to `sk`.
+    /// `what` tells events of one socket apart.
+    ///
+    /// Where the marks of two events fall into one slot, and one came between the
+    /// two programs of the other, both programs do the other's work: its record
+    /// comes twice.
+    #[inline(always)]
+    pub fn is_mine(self, pair: Pair, sk: &Sock, what: u64) -> bool {
+        let slot = u32::from(sk.ports()) % SLOTS;
+        let Some(mark) = MARKS.get_ptr_mut(pair as u32 * SLOTS + slot) else {
+            return true;
+        };
+        match self {
+            Self::First => {
+                set(mark, [sk.address(), what]);
+                true
+            }
+            Self::Second => {
+                let was_first = is(mark, [sk.address(), what]);
+                if was_first {
+                    set(mark, NONE);
+                } else {
+                    count(TAKEN_OVER);
+                }
+                !was_first
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn set(at: *mut Mark, mark: Mark) {
+    // SAFETY: the entry is this CPU's own, aligned, and lives as long as the map.
+    // Volatile, because a softirq may come between any two accesses.
+    unsafe { write_volatile(at, mark) };
+}
+
+/// Word by word: the verifier lets a pointer be compared, but not be calculated
+/// with, which is how a comparison of both words at once is compiled.
+#[inline(always)]
+fn is(at: *const Mark, mark: Mark) -> bool {
+    // SAFETY: as in `set`.
+    unsafe {
+        if read_volatile(&raw const (*at)[0]) != mark[0] {
+            return false;
+        }
+        read_volatile(&raw const (*at)[1]) == mark[1]
+    }
+}
