@@ -40,7 +40,13 @@ fn snapshot(at: u64, sockets: Vec<Socket>, holders: &[(u32, u32, i32)]) -> Snaps
     let mut snapshot = Snapshot {
         began: BootTime(at),
         ended: BootTime(at + SECOND),
-        sockets,
+        sockets: sockets
+            .into_iter()
+            .map(|mut socket| {
+                socket.sample.at = BootTime(at);
+                socket
+            })
+            .collect(),
         namespaces: [1].into_iter().collect(),
         existing: [1, 2].into_iter().collect(),
         ..Snapshot::default()
@@ -57,6 +63,22 @@ fn snapshot(at: u64, sockets: Vec<Socket>, holders: &[(u32, u32, i32)]) -> Snaps
 }
 
 fn open(table: &mut Table, at: u64, sock: u64, fd: i32) {
+    for step in [
+        (State::Close, State::SynSent),
+        (State::SynSent, State::Established),
+    ] {
+        go(table, at, sock, fd, step, Circumstance::default());
+    }
+}
+
+fn go(
+    table: &mut Table,
+    at: u64,
+    sock: u64,
+    fd: i32,
+    (old, new): (State, State),
+    how: Circumstance,
+) {
     let task = Owner {
         pid: 50,
         tid: Some(51),
@@ -64,21 +86,16 @@ fn open(table: &mut Table, at: u64, sock: u64, fd: i32) {
         comm: Comm::from(b"app".as_slice()),
         fd: Some(fd),
     };
-    for (old, new) in [
-        (State::Close, State::SynSent),
-        (State::SynSent, State::Established),
-    ] {
-        let event = Event::State {
-            at: BootTime(at),
-            sock,
-            ends: ends(4000, 80),
-            old,
-            new,
-            how: Circumstance::default(),
-            task,
-        };
-        table.apply(&event, |_, _, _| {});
-    }
+    let event = Event::State {
+        at: BootTime(at),
+        sock,
+        ends: ends(4000, 80),
+        old,
+        new,
+        how,
+        task,
+    };
+    table.apply(&event, |_, _, _| {});
 }
 
 fn gone(table: &mut Table, at: u64, sock: u64) {
@@ -300,22 +317,11 @@ fn a_half_close_taken_for_a_close_is_seen_by_its_inode() {
         (State::Established, State::FinWait1),
         (State::FinWait1, State::FinWait2),
     ] {
-        let event = Event::State {
-            at: BootTime(SECOND),
-            sock: 1,
-            ends: ends(4000, 80),
-            old,
-            new,
-            how: Circumstance {
-                both_shut: true,
-                ..Circumstance::default()
-            },
-            task: table
-                .get(1)
-                .and_then(|connection| connection.owner)
-                .expect("owned"),
+        let how = Circumstance {
+            both_shut: true,
+            ..Circumstance::default()
         };
-        table.apply(&event, |_, _, _| {});
+        go(&mut table, SECOND, 1, 5, (old, new), how);
     }
     assert!(
         table
@@ -327,6 +333,38 @@ fn a_half_close_taken_for_a_close_is_seen_by_its_inode() {
     reconcile(&mut table, &snapshot(2 * SECOND, sockets, &[(11, 50, 5)]));
     let connection = table.get(1).expect("live");
     assert!(connection.app_closed_at.is_none() && connection.half_closed);
+}
+
+#[test]
+fn a_look_before_the_last_transition_says_nothing_of_who_holds_it() {
+    let mut table = Table::new(false, false);
+    open(&mut table, SECOND, 1, 5);
+    let step = (State::Established, State::FinWait1);
+    go(&mut table, 4 * SECOND, 1, 5, step, Circumstance::default());
+    table.begin_snapshot();
+    let sockets = vec![socket(1, ends(4000, 80), State::SynRecv, 0)];
+    reconcile(&mut table, &snapshot(3 * SECOND, sockets, &[]));
+    assert_eq!(table.get(1).expect("live").app_closed_at, None);
+}
+
+#[test]
+fn what_was_sent_stays_known_after_a_disconnect() {
+    let mut table = Table::new(false, false);
+    open(&mut table, SECOND, 1, 5);
+    let sent = Figures {
+        tx_bytes: 7,
+        ..Figures::default()
+    };
+    let how = Circumstance {
+        figures: Some(sent),
+        ..Circumstance::default()
+    };
+    let step = (State::Established, State::Close);
+    go(&mut table, SECOND, 1, 5, step, how);
+    table.begin_snapshot();
+    let sockets = vec![socket(1, ends(4000, 80), State::Close, 11)];
+    reconcile(&mut table, &snapshot(2 * SECOND, sockets, &[(11, 50, 5)]));
+    assert_eq!(table.get(1).expect("held").tx_bytes, 7);
 }
 
 #[test]

@@ -267,6 +267,7 @@ impl Table {
             Event::Reset { sock, by_us, .. } => {
                 if let Some(entry) = self.entries.get_mut(&sock) {
                     entry.connection.note_reset(by_us);
+                    entry.orphaned_perhaps &= !by_us;
                     if entry.lingers_perhaps && by_us {
                         entry.lingers_perhaps = false;
                         entry.connection.forget_linger();

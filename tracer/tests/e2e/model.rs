@@ -224,7 +224,8 @@ fn compare(
 /// How a record differs from what was done.
 fn differs(side: &Value, life: &Life) -> Result<Vec<String>> {
     let record = &life.last;
-    let is_gone = side["gone"] == true;
+    let is_let_go = side["let_go"] == true;
+    let is_gone = side["gone"].as_bool().unwrap_or(record["state"] == "CLOSE");
     let is_owned = !side["opener"].is_null();
     let mut found = Vec::new();
     let mut is = |what: &str, recorded: &Value, done: Value| {
@@ -255,7 +256,7 @@ fn differs(side: &Value, life: &Life) -> Result<Vec<String>> {
     is(
         "let go",
         &json!(!record["app_closed_at"].is_null()),
-        json!(is_gone),
+        json!(is_let_go),
     );
 
     let ways = list(side, "ways")?;
@@ -275,7 +276,7 @@ fn differs(side: &Value, life: &Life) -> Result<Vec<String>> {
         ("established", history.contains(&"ESTABLISHED")),
         ("connect-failed", failed),
         ("time-wait", !record["lingers"].is_null()),
-        ("app-close", is_gone && is_owned),
+        ("app-close", is_let_go && is_owned),
         ("gone", is_gone),
     ];
     for (name, is_told) in events {
@@ -318,7 +319,7 @@ fn unlisted(
 ) -> Result<Option<String>> {
     let history = list(&side["ways"][0], "history")?;
     let state = history.last().and_then(Value::as_str).context("no state")?;
-    if side["gone"] == true || state == "CLOSE" {
+    if side["gone"] != false || state == "CLOSE" {
         return Ok(None);
     }
     let text = |name: &str| side[name].as_str().with_context(|| format!("no {name}"));

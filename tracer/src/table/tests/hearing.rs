@@ -8,7 +8,7 @@ use crate::{
     clock::BootTime,
     decode::Event,
     table::Hears,
-    tcp::{ClosedBy, ResetBy},
+    tcp::{ClosedBy, Known, ResetBy},
 };
 
 const MS: u64 = super::MS;
@@ -189,12 +189,16 @@ fn what_lingers_says_until_when() {
 
 #[test]
 fn what_is_concluded_to_linger_is_told_though_it_is_still_held() {
+    let peer_closes = Circumstance {
+        peer_done: true,
+        ..NOTHING
+    };
     let mut script = Script::new();
     script
         .connected(7)
         .step(7, State::Established, State::FinWait1, NOTHING)
         .step(7, State::FinWait1, State::FinWait2, NOTHING)
-        .step(7, State::FinWait2, State::Close, CLOSES);
+        .step(7, State::FinWait2, State::Close, peer_closes);
     let mut told = Vec::new();
     for ms in [6, 60, 600] {
         script
@@ -205,6 +209,36 @@ fn what_is_concluded_to_linger_is_told_though_it_is_still_held() {
     script.gone(7);
     let again = script.told.iter().any(|told| told.0 == Change::TimeWait);
     assert!(!again, "once is enough");
+}
+
+#[test]
+fn after_a_half_close_only_an_orphan_lingers_in_fin_wait2() {
+    let linger = |later: u64| {
+        let mut script = Script::new();
+        script
+            .connected(7)
+            .step(7, State::Established, State::FinWait1, NOTHING)
+            .step(7, State::FinWait1, State::FinWait2, NOTHING)
+            .step(7, State::FinWait2, State::Close, CLOSES);
+        script.now += later * MS;
+        script.gone(7);
+        script.last().linger.map(|linger| linger.state)
+    };
+    assert_eq!(linger(0), Some(State::FinWait2));
+    // connect(AF_UNSPEC), and closed later.
+    assert_eq!(linger(5), None);
+}
+
+#[test]
+fn a_transition_that_comes_twice_is_told_once() {
+    let mut script = Script::new();
+    script
+        .connected(7)
+        .step(7, State::Established, State::CloseWait, NOTHING)
+        .step(7, State::Established, State::CloseWait, NOTHING);
+    let last = script.last();
+    assert_eq!(last.known, Known::Observed);
+    assert_eq!(last.history.len(), 3);
 }
 
 #[test]

@@ -17,6 +17,8 @@ SO_COOKIE = 57
 
 # include/uapi/linux/netlink.h, sock_diag.h
 NETLINK_SOCK_DIAG = 4
+# idiag_timer of a mini-socket (inet_twsk_diag_fill, net/ipv4/inet_diag.c)
+TIME_WAIT_TIMER = 3
 SOCK_DIAG_BY_FAMILY = 20
 NLM_F_REQUEST = 1
 
@@ -149,8 +151,8 @@ def acknowledge(fd):
 
 
 def state_between(family, local, remote):
-    """The state of the socket with these ends, mini-sockets included; None if
-    there is none. What no fd leads to is asked for by sock_diag."""
+    """The state of the socket with these ends, and whether it is a mini-socket; None
+    if there is none. What no fd leads to is asked for by sock_diag."""
     # struct inet_diag_req_v2, include/uapi/linux/inet_diag.h
     ends = b"".join(socket.inet_pton(family, host).ljust(16, b"\0") for host, _ in (local, remote))
     ports = struct.pack("!HH", local[1], remote[1])
@@ -162,10 +164,10 @@ def state_between(family, local, remote):
         netlink.send(header + request)
         answer = netlink.recv(4096)
     if struct.unpack_from("H", answer, 4)[0] != SOCK_DIAG_BY_FAMILY:
-        return None
+        return None, False
     state = STATES[answer[17]]
     # Where there is no such connection, the listener is found.
-    return None if state == "LISTEN" else state
+    return None if state == "LISTEN" else state, answer[18] == TIME_WAIT_TIMER
 
 
 def shutdown(fd, how):

@@ -26,7 +26,6 @@ def work(seed, indices, out):
     here = Here()
     waiting = list(indices)[::-1]
     walks = {}
-    # Their processes end with them.
     done = []
     while waiting or walks:
         while waiting and len(walks) < OVERLAP:
@@ -48,6 +47,7 @@ def work(seed, indices, out):
                     out.write(json.dumps(record) + "\n")
         if not moved:
             time.sleep(0.001)
+    return done
 
 
 def start(seed, indices, cpu, hold, held):
@@ -59,8 +59,10 @@ def start(seed, indices, cpu, hold, held):
         os.close(held)
         os.sched_setaffinity(0, [cpu])
         with os.fdopen(writer, "w") as out:
-            work(seed, indices, out)
+            # Their processes end with the walks.
+            kept = work(seed, indices, out)
         os.read(hold, 1)
+        del kept
         os._exit(0)
     os.close(writer)
     return os.fdopen(reader)

@@ -55,6 +55,8 @@ class Side:
         self.mini = False
         # The socket is freed, or used for another connection.
         self.gone = False
+        # An orphan that kept its socket; the kernel frees it when it likes.
+        self.whole = False
         # Other ways that the kernel may legally take, each what it changes.
         self.otherwise = []
         for state in history:
@@ -102,6 +104,16 @@ class Side:
                 self.enter(CLOSE)
                 self.lingers = FIN_WAIT2
                 self.mini = True
+
+    def stays_whole(self):
+        """Where the acknowledgement of its FIN comes while the closing task still has
+        the lock, an orphan keeps its socket, and a timer (`tcp_rcv_state_process`)."""
+        self.history.pop()
+        self.state = FIN_WAIT2
+        self.lingers = None
+        self.mini = False
+        self.shut_read = True
+        self.whole = True
 
     def closes_at_once(self):
         """Both ends are closed at the same moment: every way that this may go."""
@@ -178,6 +190,9 @@ class Side:
     def record(self):
         """What the tracer must have recorded."""
         cookie = self.sock.cookie
+        if self.whole and self.state == FIN_WAIT2:
+            # The timer is out, or not yet.
+            self.otherwise = [{"history": [*self.history, CLOSE], "reset_by": "local"}]
         way = {
             "history": self.history,
             "closed_by": self.closed_by,
@@ -194,7 +209,8 @@ class Side:
             "id": cookie and f"{cookie:x}.{self.generation}",
             "opener": self.opener,
             "connect_errno": self.connect_errno,
-            "gone": self.gone,
+            "let_go": self.gone,
+            "gone": None if self.whole and self.state == FIN_WAIT2 else self.gone,
             "holders": [] if self.gone else sorted({holder[0].pid for holder in self.sock.holders}),
             "ways": [way, *({**way, **other} for other in self.otherwise)],
         }

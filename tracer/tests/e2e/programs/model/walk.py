@@ -102,12 +102,15 @@ class Walk(Openings, Endings):
         yield True
 
     def is_settled(self, side, holder):
-        state = tcp.FIN_WAIT2 if side.mini else side.state
         if holder:
+            state = tcp.FIN_WAIT2 if side.mini else side.state
             seen, unread = holder[0].call("look", holder[1])
             return seen == state and (seen not in tcp.OPEN or unread == side.unread)
         local, remote = kernel.parse(side.local), kernel.parse(side.remote)
-        seen = kernel.state_between(family_of(local[0]), local, remote)
+        seen, is_mini = kernel.state_between(family_of(local[0]), local, remote)
+        if side.mini and seen == tcp.FIN_WAIT2 and not is_mini:
+            side.stays_whole()
+        state = tcp.FIN_WAIT2 if side.mini else side.state
         if state == tcp.CLOSE:
             return seen in (None, tcp.TIME_WAIT)
         return seen == state
