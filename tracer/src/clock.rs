@@ -13,6 +13,9 @@ use jiff::Timestamp;
 pub struct BootTime(pub u64);
 
 impl BootTime {
+    /// Later than any.
+    pub const END: Self = Self(u64::MAX);
+
     /// Milliseconds from `earlier` to here; 0 where that is later (records of
     /// two CPUs may be some nanoseconds out of order).
     #[must_use]

@@ -294,7 +294,7 @@ impl Collector {
                 _ = checks.tick() => {
                     self.count()?;
                     self.tracer.pass_on_warnings();
-                    self.settle(observer)?;
+                    self.settle(clocks::boot_time(), observer)?;
                     observer.tick(clocks::boot_time(), &self.table, self.loss())?;
                 }
                 () = sleep_until(due) => {
@@ -388,22 +388,21 @@ impl Collector {
             while self.drain(observer)? {}
             self.count()?;
             if self.source.taken() == self.counts.submitted || Instant::now() >= patience {
-                return self.settle(observer);
+                return self.settle(BootTime::END, observer);
             }
             let waited = self.source.wait().await;
             waited.context("cannot poll the ring buffer")?;
         }
     }
 
-    /// Tells what was held back until it could not be disproved any more.
-    fn settle(&mut self, observer: &mut impl Observer) -> Result<()> {
+    /// Tells what was held back for long enough by `now`.
+    fn settle(&mut self, now: BootTime, observer: &mut impl Observer) -> Result<()> {
         let mut outcome = Ok(());
-        self.table
-            .settle(clocks::boot_time(), |change, at, connection| {
-                if outcome.is_ok() {
-                    outcome = observer.change(change, at, connection);
-                }
-            });
+        self.table.settle(now, |change, at, connection| {
+            if outcome.is_ok() {
+                outcome = observer.change(change, at, connection);
+            }
+        });
         outcome
     }
 

@@ -27,9 +27,9 @@ const ABORTED: i32 = 103;
 /// by default (`tcp_fin_timeout`) an orphan in FIN_WAIT2.
 pub(super) const TIME_WAIT: Duration = Duration::from_secs(60);
 
-/// A RST of ours follows its transition within the same call; this long after it,
-/// in milliseconds, none comes any more.
-pub(super) const DISPROOF_MS: u64 = 20;
+/// A RST of ours follows the transition and the free that it causes within the same
+/// call; this long after them, in milliseconds, none comes any more.
+pub(super) const HELD_BACK_MS: u64 = 20;
 
 /// An orphan is freed by the call that makes its mini-socket: within less than this
 /// many milliseconds of its transition, softirqs in between included.
@@ -181,6 +181,16 @@ impl Connection {
             _ if by_us => self.reset_by = Some(ResetBy::Local),
             _ => drop(self.reset_by.get_or_insert(ResetBy::Peer)),
         }
+    }
+
+    /// Whether it ended by a reset after the program had let go: data that comes in
+    /// then is answered by a RST of ours, after the socket is freed.
+    pub(super) fn is_reset_orphan(&self) -> bool {
+        let was_let_go = match (self.app_closed_at, self.closed_at) {
+            (Some(let_go), Some(closed)) => let_go < closed,
+            _ => self.half_closed,
+        };
+        was_let_go && self.reset_by == Some(ResetBy::Peer)
     }
 
     /// The kernel has freed the socket: whoever held it has let go by now.

@@ -180,11 +180,16 @@ impl Table {
         at: BootTime,
         tell: &mut impl FnMut(Change, BootTime, &Connection),
     ) {
-        if let Some(entry) = self.entries.get_mut(&sock) {
-            entry.connection.known = Known::Repaired;
-            self.counters.repaired += 1;
-            self.gone(at, sock, tell);
+        let Some(entry) = self.entries.get_mut(&sock) else {
+            return;
+        };
+        if entry.freed_at.is_some() {
+            // Its end was heard.
+            return;
         }
+        entry.connection.known = Known::Repaired;
+        self.counters.repaired += 1;
+        self.gone(at, sock, tell);
     }
 
     /// Named by address: gives a socket that a snapshot brought in, under its

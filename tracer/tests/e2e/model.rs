@@ -238,10 +238,9 @@ fn differs(side: &Value, life: &Life) -> Result<Vec<String>> {
         is("id", &record["id"], json!(id));
     }
     for name in ["pid", "tid", "fd"] {
-        let opener = opener(record, name);
         is(
             &format!("the opener's {name}"),
-            opener,
+            &record[format!("opener_{name}")],
             side["opener"][name].clone(),
         );
     }
@@ -302,7 +301,7 @@ fn strays(way: &Value, record: &Value, is_gone: bool) -> Result<Vec<String>> {
         // Of an open connection bytes are told by snapshots, and a RST that we
         // send follows the last transition.
         let comes_later = name.ends_with("bytes") || name == "reset_by";
-        if (comes_later && !is_gone) || record.get(name).is_none() {
+        if comes_later && !is_gone {
             continue;
         }
         if record[name] != way[name] {
@@ -330,13 +329,6 @@ fn unlisted(
     let listed = (state, text("local")?, text("remote")?, holder);
     let is_listed = open.contains(&listed);
     Ok((!is_listed).then(|| format!("`ss` does not list {listed:?}")))
-}
-
-/// Who called connect or accept: `pid`, `tid` or `fd`.
-fn opener<'a>(record: &'a Value, name: &str) -> &'a Value {
-    record
-        .get(format!("opener_{name}"))
-        .unwrap_or(&record[name])
 }
 
 /// Kernels without a cookie helper for tracing programs have sockets named by

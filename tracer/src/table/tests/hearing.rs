@@ -242,6 +242,40 @@ fn a_transition_that_comes_twice_is_told_once() {
 }
 
 #[test]
+fn whose_reset_ended_an_orphan_is_heard_after_it_is_freed() {
+    let by = |ours: bool| {
+        let reset = Circumstance {
+            error: 104,
+            ..CLOSES
+        };
+        let mut script = Script::hearing();
+        script
+            .connected(7)
+            .closes(7, false)
+            .step(7, State::Established, State::FinWait1, CLOSES)
+            .reset(7, false)
+            .step(7, State::FinWait1, State::Close, reset)
+            .gone(7);
+        if ours {
+            script.reset(7, true);
+        }
+        let (mut gone, mut by) = (0, None);
+        script.table.settle(BootTime::END, |change, _, connection| {
+            gone += usize::from(change == Change::Gone);
+            by = connection.reset_by;
+        });
+        if ours {
+            assert_eq!(script.told.pop().map(|told| told.0), Some(Change::Gone));
+            by = script.last().reset_by;
+        }
+        assert_eq!(gone, usize::from(!ours), "told once");
+        by
+    };
+    assert_eq!(by(true), Some(ResetBy::Local));
+    assert_eq!(by(false), Some(ResetBy::Peer));
+}
+
+#[test]
 fn what_was_concluded_to_linger_does_not_after_our_reset() {
     let unread = Circumstance {
         peer_done: true,

@@ -1,0 +1,336 @@
+//! What each event does to the table.
+
+use super::{
+    Change, Origin, Table,
+    connection::{ConnId, ConnectReturn, Connection},
+    end, ending,
+};
+use crate::{
+    clock::BootTime,
+    decode::{Circumstance, Ends, Event, Owner},
+    tcp::{Known, OwnerKnown, Role, State},
+};
+
+/// How long after a transition the same one is not another: as much as softirqs may
+/// bring in between two programs on one tracepoint.
+const REPEATED_MS: u64 = 100;
+
+/// Errno values of connect(2) that do not mean failure: EINTR, EALREADY and
+/// EINPROGRESS, and the kernel's own ERESTARTSYS, where the call goes on.
+const CONNECT_GOES_ON: [i32; 4] = [4, 114, 115, 512];
+
+impl Table {
+    /// Applies one event; `tell` hears of each change, in order.
+    pub fn apply(&mut self, event: &Event, mut tell: impl FnMut(Change, BootTime, &Connection)) {
+        match *event {
+            Event::State { at, sock, new, .. } if self.is_repeated(at, sock, new) => {}
+            Event::State {
+                at,
+                sock,
+                ends,
+                old,
+                new,
+                how,
+                task,
+            } => match (old, new) {
+                (State::Close, State::SynSent) => {
+                    self.born(at, sock, ends, Role::Client, new, Some(task), &mut tell);
+                }
+                (State::Close, State::Listen) => {
+                    self.born(at, sock, ends, Role::Listener, new, Some(task), &mut tell);
+                }
+                (State::Listen, State::SynRecv) => {
+                    self.born(at, sock, ends, Role::Server, new, None, &mut tell);
+                }
+                _ => {
+                    // Kernels before 6.14 do not name a child at its birth; this
+                    // follows at once.
+                    if old == State::SynRecv && !self.entries.contains_key(&sock) {
+                        self.born(at, sock, ends, Role::Server, old, None, &mut tell);
+                    }
+                    self.moved(at, sock, ends, (old, new), how, &mut tell);
+                }
+            },
+            Event::Connect {
+                at,
+                sock,
+                errno,
+                latency_ns,
+            } => self.connect_returned(at, sock, errno, latency_ns, &mut tell),
+            Event::Accept {
+                at,
+                sock,
+                ends,
+                owner,
+                state,
+            } => {
+                if !self.entries.contains_key(&sock) {
+                    self.adopt(sock, ends, Role::Server, state, None, false);
+                }
+                self.hand_over(sock, owner, OwnerKnown::Accept);
+                if let Some(entry) = self.entries.get(&sock) {
+                    tell(Change::Accepted, at, &entry.connection);
+                }
+            }
+            Event::Close { at, sock, exiting } => self.let_go(at, sock, exiting, &mut tell),
+            Event::TimeWait {
+                at,
+                sock,
+                state,
+                stays,
+            } => {
+                if let Some(entry) = self.entries.get_mut(&sock) {
+                    entry.connection.note_linger(at, state, stays);
+                }
+            }
+            Event::Reset { sock, by_us, .. } => {
+                if let Some(entry) = self.entries.get_mut(&sock) {
+                    entry.connection.note_reset(by_us);
+                    entry.orphaned_perhaps &= !by_us;
+                    if entry.lingers_perhaps && by_us {
+                        entry.lingers_perhaps = false;
+                        entry.connection.forget_linger();
+                    }
+                    if let Some(at) = entry.freed_at {
+                        self.gone(at, sock, &mut tell);
+                    }
+                }
+            }
+            Event::Gone { at, sock } => {
+                self.note_freed(sock);
+                let resets = self.hears.resets;
+                match self.entries.get_mut(&sock) {
+                    Some(entry) if resets && entry.connection.is_reset_orphan() => {
+                        entry.freed_at = Some(at);
+                        self.held_back.push((at, sock));
+                    }
+                    _ => self.gone(at, sock, &mut tell),
+                }
+            }
+            Event::Exit { pid, .. } => self.sites.process_exited(pid),
+        }
+    }
+
+    /// Whether a transition has been told already: where two programs of the kernel
+    /// side take turns, both may do the work.
+    fn is_repeated(&self, at: BootTime, sock: u64, new: State) -> bool {
+        self.entries.get(&sock).is_some_and(|entry| {
+            let connection = &entry.connection;
+            let is_near = |told: BootTime| at.ms_since(told) < REPEATED_MS;
+            connection.state == new && connection.state_at.is_some_and(is_near)
+        })
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "a birth has this many facts")]
+    fn born(
+        &mut self,
+        at: BootTime,
+        sock: u64,
+        ends: Ends,
+        role: Role,
+        state: State,
+        owner: Option<Owner>,
+        tell: &mut impl FnMut(Change, BootTime, &Connection),
+    ) {
+        // The same socket again, after connect(AF_UNSPEC) or a failed connect;
+        // or, named by address, another socket whose predecessor's end was lost.
+        let before = self.entries.get(&sock);
+        let freed_at = before.and_then(|entry| entry.freed_at);
+        let before = before.map(|entry| entry.connection.id.generation);
+        if before.is_some() {
+            self.gone(freed_at.unwrap_or(at), sock, tell);
+        }
+        self.births = self.births.wrapping_add(1);
+        let generation = if self.by_address {
+            self.births
+        } else {
+            before.map_or(0, |generation| generation.wrapping_add(1))
+        };
+        let mut connection = Connection::new(ConnId { sock, generation }, ends, role, state);
+        connection.opened_at = Some(at);
+        connection.state_at = Some(at);
+        connection.history.push((state, at));
+        if let Some(owner) = owner {
+            let known = match role {
+                Role::Listener => OwnerKnown::Listen,
+                _ => OwnerKnown::Connect,
+            };
+            connection.own(owner, known);
+        }
+        if self.insert(connection, Origin::Opened)
+            && let Some(entry) = self.entries.get(&sock)
+        {
+            tell(Change::Opened, at, &entry.connection);
+        }
+    }
+
+    fn moved(
+        &mut self,
+        at: BootTime,
+        sock: u64,
+        ends: Ends,
+        (old, new): (State, State),
+        how: Circumstance,
+        tell: &mut impl FnMut(Change, BootTime, &Connection),
+    ) {
+        let is_known =
+            self.entries.contains_key(&sock) || (self.by_address && self.rename(sock, ends));
+        if !is_known {
+            let role = self.guess_role(ends, old);
+            self.adopt(sock, ends, role, old, None, false);
+        }
+        let Some(entry) = self.entries.get_mut(&sock) else {
+            return;
+        };
+        let connection = &mut entry.connection;
+        if connection.state != old && !self.warming_up {
+            // A transition in between was lost.
+            connection.known = Known::Repaired;
+        }
+        let was_let_go = connection.app_closed_at.is_some();
+        if !self.hears.time_wait
+            && let Some(state) = ending::lingers(old, new, how)
+        {
+            if state == State::FinWait2 && !was_let_go {
+                entry.orphaned_perhaps = true;
+            } else {
+                connection.note_linger(at, state, ending::TIME_WAIT);
+                entry.lingers_perhaps = true;
+                self.held_back.push((at, sock));
+            }
+        }
+        connection.enter(at, ends, new);
+        if let Some(figures) = how.figures {
+            connection.set_figures(figures);
+        }
+        connection.note_end(at, (old, new), how, self.hears);
+        let lets_go = !was_let_go && connection.app_closed_at.is_some();
+        if lets_go {
+            tell(Change::AppClosed, at, connection);
+        }
+
+        let change = match new {
+            State::Established => Change::Established,
+            State::Close if old == State::SynSent && how.error != 0 => {
+                entry.failure_told = true;
+                Change::ConnectFailed
+            }
+            State::Close if connection.linger.is_some() && !entry.lingers_perhaps => {
+                Change::TimeWait
+            }
+            _ => Change::State,
+        };
+        tell(change, at, connection);
+        if change == Change::ConnectFailed {
+            self.sites.failed(entry.site);
+        }
+        if new == State::Close && connection.app_closed_at.is_some() {
+            end(entry, &mut self.counters, &mut self.sites);
+        }
+    }
+
+    /// Tells what has been held back long enough for anything that changes it to have
+    /// come, or at the end of the trace (`BootTime::END`) all.
+    pub fn settle(&mut self, now: BootTime, mut tell: impl FnMut(Change, BootTime, &Connection)) {
+        let is_due = |&mut (at, _): &mut (BootTime, u64)| now.ms_since(at) >= ending::HELD_BACK_MS;
+        let due: Vec<_> = self.held_back.extract_if(.., is_due).collect();
+        for (at, sock) in due {
+            let Some(entry) = self.entries.get_mut(&sock) else {
+                continue;
+            };
+            if let Some(at) = entry.freed_at {
+                self.gone(at, sock, &mut tell);
+            } else if std::mem::take(&mut entry.lingers_perhaps) {
+                tell(Change::TimeWait, at, &entry.connection);
+            }
+        }
+    }
+
+    /// The last program that held a socket has let go.
+    fn let_go(
+        &mut self,
+        at: BootTime,
+        sock: u64,
+        exiting: bool,
+        tell: &mut impl FnMut(Change, BootTime, &Connection),
+    ) {
+        let Some(entry) = self.entries.get_mut(&sock) else {
+            return;
+        };
+        let was_let_go = entry.connection.app_closed_at.is_some();
+        entry.connection.let_go(at, exiting);
+        if !was_let_go {
+            tell(Change::AppClosed, at, &entry.connection);
+        }
+        if entry.connection.state == State::Close {
+            end(entry, &mut self.counters, &mut self.sites);
+        }
+    }
+
+    fn connect_returned(
+        &mut self,
+        at: BootTime,
+        sock: u64,
+        errno: i32,
+        latency_ns: u64,
+        tell: &mut impl FnMut(Change, BootTime, &Connection),
+    ) {
+        let Some(entry) = self.entries.get_mut(&sock) else {
+            return;
+        };
+        entry.connection.connect = Some(ConnectReturn {
+            errno,
+            latency_us: latency_ns / 1_000,
+        });
+        if errno != 0 && !CONNECT_GOES_ON.contains(&errno) && !entry.failure_told {
+            entry.failure_told = true;
+            entry.connection.error = errno;
+            self.sites.failed(entry.site);
+            tell(Change::ConnectFailed, at, &entry.connection);
+        }
+    }
+
+    /// The socket is freed, or used for another connection.
+    pub(super) fn gone(
+        &mut self,
+        at: BootTime,
+        sock: u64,
+        tell: &mut impl FnMut(Change, BootTime, &Connection),
+    ) {
+        let Some(mut entry) = self.take(sock) else {
+            return;
+        };
+        end(&mut entry, &mut self.counters, &mut self.sites);
+        let connection = &mut entry.connection;
+        if entry.orphaned_perhaps
+            && let Some(left) = connection.closed_at
+            && at.ms_since(left) < ending::ORPHAN_MS
+        {
+            connection.note_linger(left, State::FinWait2, ending::TIME_WAIT);
+            entry.lingers_perhaps = true;
+        }
+        if std::mem::take(&mut entry.lingers_perhaps) {
+            tell(Change::TimeWait, at, connection);
+        }
+        let was_held = connection.app_closed_at.is_none() && connection.owner.is_some();
+        connection.free(at);
+        if was_held {
+            tell(Change::AppClosed, at, connection);
+        }
+        tell(Change::Gone, at, connection);
+    }
+
+    pub(super) fn guess_role(&self, ends: Ends, state: State) -> Role {
+        if state == State::Listen {
+            return Role::Listener;
+        }
+        if self
+            .listening
+            .contains_key(&(ends.netns, ends.local.port()))
+        {
+            Role::Server
+        } else {
+            Role::Client
+        }
+    }
+}
