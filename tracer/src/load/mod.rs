@@ -224,19 +224,22 @@ impl Tracer {
     /// # Errors
     /// Where no fd is left to keep a program's counter by.
     pub fn detach(&mut self) -> Result<()> {
-        // A second program without its first would take everything over.
-        for (name, program) in self.ebpf.programs_mut() {
-            if is_second(name) {
-                unload(program);
-            }
-        }
-        for (_, program) in self.ebpf.programs_mut() {
-            if let Ok(fd) = program.fd() {
+        // In the reverse order: what is announced is then still followed by all that
+        // follows it, and no second program is left without its first.
+        let probes = self.chosen.served.iter().rev();
+        let probes = probes.flat_map(|served| served.way.probes.iter().rev());
+        for Probe { program, .. } in probes {
+            let Some(attached) = self.ebpf.program_mut(program) else {
+                continue;
+            };
+            if !is_second(program)
+                && let Ok(fd) = attached.fd()
+            {
                 let kept = fd.as_fd().try_clone_to_owned();
                 self.detached
                     .push(kept.context("cannot keep a program's counters")?);
             }
-            unload(program);
+            unload(attached);
         }
         Ok(())
     }
