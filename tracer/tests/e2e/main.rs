@@ -15,6 +15,7 @@ mod hostile;
 mod kill;
 mod leaks;
 mod loss;
+mod middle;
 mod model;
 mod netns;
 mod owners;

@@ -1,6 +1,6 @@
 //! Who ended a connection, and who holds it.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, process::Command, time::Duration};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Nginx, Program, Tcpleak,
+    process::output,
     report::{fds, group_of, list, numbers},
     tcpleak,
 };
@@ -43,6 +44,24 @@ fn who_ended_a_connection() -> Result<()> {
     let let_go = events.iter().filter(|e| e["event"] == "app-close");
     let once: BTreeSet<_> = let_go.clone().map(|e| e["id"].as_str()).collect();
     assert_eq!(once.len(), let_go.count(), "a child's close is none");
+    Ok(())
+}
+
+#[test]
+fn what_an_administrator_kills_is_not_blamed_on_either_side() -> Result<()> {
+    let mut ends = Program::start("ends", "")?;
+    let port = &ends.hear()?["port"];
+    let tcpleak = Tcpleak::watching(&format!("trace --port {port} --format jsonl"))?;
+    ends.ask("hold 1")?;
+    let killed = output(Command::new("ss").args(["-HtK", &format!("dport = :{port}")]))?;
+    assert_eq!(killed.lines().count(), 1, "{killed}");
+    ends.finish()?;
+    for (role, by) in [("client", "admin"), ("server", "peer")] {
+        let is_it = |event: &Value| event["event"] == "gone" && event["role"] == role;
+        let gone = tcpleak.wait_line("the end", is_it)?;
+        assert_eq!(gone["closed_by"], "reset", "{role}: {gone}");
+        assert_eq!(gone["reset_by"], by, "{role}: {gone}");
+    }
     Ok(())
 }
 

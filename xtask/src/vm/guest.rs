@@ -96,15 +96,17 @@ impl Guest<'_> {
         // Ends with us, however we end.
         let mut qemu = Command::new("setpriv");
         qemu.args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"])
+            // All of its processors by one thread: by several, the emulator runs code
+            // that another processor has patched, and the kernel dies of an int3.
             .args([
                 "-accel",
-                "tcg,thread=multi",
+                "tcg,thread=single",
                 "-cpu",
                 "max",
                 "-smp",
                 "2",
                 "-m",
-                "2G",
+                "4G",
             ])
             .args(["-nodefaults", "-display", "none", "-no-reboot"])
             .arg("-kernel")

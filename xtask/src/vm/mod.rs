@@ -38,6 +38,9 @@ pub(crate) struct Args {
     /// Run only the tests whose names contain this
     #[arg(long = "test", value_name = "NAME")]
     filter: Vec<String>,
+    /// Run only the tests whose outcome hangs on the kernel most
+    #[arg(long, conflicts_with = "filter")]
+    short: bool,
     /// Break each guest instead, to see that it is noticed
     #[arg(long, hide = true)]
     provoke: Option<Fault>,
@@ -72,8 +75,13 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             kernels.push((kernel, files));
         }
     }
+    let filter: Vec<&str> = if args.short {
+        suite::SHORT.to_vec()
+    } else {
+        args.filter.iter().map(String::as_str).collect()
+    };
     let settings = [
-        ("suite", suite::script(&args.filter)),
+        ("suite", suite::script(&filter)),
         ("fault", args.provoke.map_or("none", Fault::name).to_owned()),
     ];
     let matrix = Matrix {

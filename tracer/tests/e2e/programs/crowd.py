@@ -1,0 +1,105 @@
+"""crowd COUNT: COUNT connections between two processes, while a third opens and
+closes others to the same listener. Says the port, the processes, and the fds of
+each connection by the client's port. With `probe` it opens one more and closes
+the one before, with `close` all."""
+
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+
+from e2e import ended_within, listen, port_of, say, wait_for_end
+
+count = int(sys.argv[1])
+room = count + 100
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (room, max(room, most)))
+listener = listen(backlog=4096)
+port = port_of(listener)
+
+
+def child(work):
+    """Runs `work` in a process of its own, which ends with this one's pipe."""
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return pid
+
+
+def read_until_closed(connection):
+    connection.recv(1)
+    connection.close()
+
+
+def churn():
+    while True:
+        socket.create_connection(("127.0.0.1", port)).close()
+        time.sleep(0.001)
+        if os.getppid() != parent:
+            return
+
+
+def open_all():
+    os.close(says)
+    os.close(close_now)
+    clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
+    with os.fdopen(tells, "w") as out:
+        for client in clients:
+            print(client.getsockname()[1], client.fileno(), file=out)
+    os.read(closes, 1)
+    for client in clients:
+        client.close()
+    os.read(closes, 1)
+
+
+parent = os.getpid()
+says, tells = os.pipe()
+closes, close_now = os.pipe()
+opener = child(open_all)
+os.close(tells)
+servers = {}
+while len(servers) < count:
+    server, (_, client_port) = listener.accept()
+    servers[client_port] = server
+with os.fdopen(says) as lines:
+    clients = dict(map(int, line.split()) for line in lines)
+churner = child(churn)
+say(
+    port=port,
+    client=opener,
+    server=parent,
+    fds=[[at, fd, servers[at].fileno()] for at, fd in sorted(clients.items())],
+)
+listener.setblocking(False)
+probe = None
+while True:
+    if ended_within(0):
+        command = sys.stdin.readline().strip()
+        if command != "probe":
+            break
+        probe = socket.create_connection(("127.0.0.1", port))
+        say(probe=probe.getsockname()[1])
+    # The churner's connections, and the probe's other end.
+    try:
+        accepted, (_, other) = listener.accept()
+    except BlockingIOError:
+        time.sleep(0.0005)
+        continue
+    if probe is not None and other == probe.getsockname()[1]:
+        probed = accepted
+    else:
+        read_until_closed(accepted)
+probe = probed = None
+os.write(close_now, b".")
+for server in servers.values():
+    read_until_closed(server)
+os.kill(churner, signal.SIGKILL)
+say(closed=count)
+wait_for_end()
+os.kill(opener, signal.SIGKILL)
