@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     thread::sleep,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
@@ -14,7 +14,7 @@ use crate::support::{
     Program, Tcpleak,
     net::{free_port, ss},
     random::number,
-    report::groups_of,
+    report::{groups_of, list},
     wait_for,
 };
 
@@ -167,23 +167,106 @@ fn leaks_is_right_after_a_loss() -> Result<()> {
 /// `TCPLEAK_STOP_SECONDS` sets another time.
 const STOPPED: u64 = 5;
 
+/// One connection of so many is kept.
+const KEPT: u32 = 100;
+
+/// A storm of connections while the tracer stands still, and then none.
+struct Storm {
+    program: Program,
+    port: u16,
+}
+
+impl Storm {
+    fn start() -> Result<Self> {
+        let program = Program::start("storm", &KEPT.to_string())?;
+        let port = u16::try_from(program.hear()?["port"].as_u64().context("no port")?)?;
+        Ok(Self { program, port })
+    }
+
+    fn passes(&mut self, tcpleak: &Tcpleak) -> Result<()> {
+        tcpleak.signal(Signal::SIGSTOP)?;
+        self.program.ask("go")?;
+        let stopped = Duration::from_secs(number("TCPLEAK_STOP_SECONDS")?.unwrap_or(STOPPED));
+        sleep(stopped);
+        let opened = &self.program.ask("count")?["count"];
+        println!("{opened} connections in {stopped:?}");
+        tcpleak.signal(Signal::SIGCONT)?;
+        self.program.ask("stop")?;
+        Ok(())
+    }
+
+    /// Both ends of each connection, as `ss` has them.
+    fn held(&self) -> Result<BTreeSet<(String, String)>> {
+        let listed = ss(self.port)?.into_iter();
+        let held = listed.filter(|socket| socket.state == "ESTABLISHED");
+        Ok(held.map(|socket| (socket.local, socket.remote)).collect())
+    }
+}
+
+fn ends(connection: &Value) -> Option<(String, String)> {
+    let end = |name: &str| connection[name].as_str().map(str::to_owned);
+    Some((end("local")?, end("remote")?))
+}
+
 #[test]
-fn stopped_under_load_it_accounts_for_every_record() -> Result<()> {
-    let (churn, port) = churn(2_000)?;
+fn after_a_storm_that_it_slept_through_it_knows_what_is_open() -> Result<()> {
+    let mut storm = Storm::start()?;
     let tcpleak = Tcpleak::watching(&format!(
-        "leaks --ring-size 64KiB --port {port} --for 1h --all --format json"
+        "trace --ring-size 64KiB --port {} --format jsonl",
+        storm.port
     ))?;
-    tcpleak.signal(Signal::SIGSTOP)?;
-    sleep(Duration::from_secs(
-        number("TCPLEAK_STOP_SECONDS")?.unwrap_or(STOPPED),
-    ));
-    tcpleak.signal(Signal::SIGCONT)?;
-    // Time for it to mend, still under load.
-    sleep(Duration::from_secs(3));
-    let report = tcpleak.interrupt()?.json()?;
-    assert!(report["loss"]["ring_full"].as_u64() > Some(0), "{report}");
-    assert_blameless(&report, churn.pid())?;
+    // What the first snapshot finds was there before, as far as can be told.
+    wait_for("the first snapshot", || {
+        storm.program.ask("probe")?;
+        let lines = tcpleak.lines()?;
+        let is_told = lines.iter().any(|event| event["holders"].is_array());
+        Ok(is_told.then_some(()))
+    })?;
+    storm.passes(&tcpleak)?;
+    let since = Instant::now();
+    let mut read = 0;
+    let mut open = BTreeMap::new();
+    wait_for("the mending", || {
+        for event in tcpleak.lines_after(&mut read)? {
+            let id = event["id"].as_str().map(str::to_owned);
+            if event["event"] == "gone" {
+                open.remove(&id);
+            } else if id.is_some() && event["role"] != "listener" {
+                open.insert(id, ends(&event));
+            }
+        }
+        let told: BTreeSet<_> = open.values().flatten().cloned().collect();
+        Ok((told == storm.held()?).then_some(()))
+    })?;
+    println!("mended after {:?}", since.elapsed());
+    let finished = tcpleak.interrupt()?;
+    println!("{}", finished.stderr);
+    assert!(!finished.stderr.contains(" 0 records lost"));
+    Ok(())
+}
+
+#[test]
+fn after_a_storm_that_it_slept_through_no_verdict_names_what_is_gone() -> Result<()> {
+    let mut storm = Storm::start()?;
+    let tcpleak = Tcpleak::watching(&format!(
+        "leaks --ring-size 64KiB --port {} --for 1h --all --format json",
+        storm.port
+    ))?;
+    storm.passes(&tcpleak)?;
+    let report = tcpleak.interrupt_after(Duration::from_secs(5))?.json()?;
     println!("{}", report["loss"]);
+    assert!(report["loss"]["ring_full"].as_u64() > Some(0), "{report}");
+    assert!(report["loss"]["repaired"].as_u64() > Some(0), "{report}");
+    assert_eq!(report["summary"]["leaked"], 0, "{report}");
+    assert_eq!(report["summary"]["stuck"], 0, "{report}");
+    let held = storm.held()?;
+    assert_eq!(report["summary"]["live"], held.len(), "{report}");
+    for group in list(&report, "groups")? {
+        for connection in list(group, "connections")? {
+            let is_open = ends(connection).is_some_and(|ends| held.contains(&ends));
+            assert!(is_open, "{connection}");
+        }
+    }
     Ok(())
 }
 
