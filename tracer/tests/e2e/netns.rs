@@ -36,7 +36,6 @@ fn sockets_in_a_namespace_made_after_the_start_have_state_and_holders() -> Resul
     }
     let blind = report["blind"].to_string();
     assert!(blind.contains("made after the start"), "{blind}");
-    assert_eq!(report["loss"]["repaired"], 0, "{report}");
     Ok(())
 }
 
