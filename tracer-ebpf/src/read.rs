@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::helpers::{bpf_probe_read_kernel, generated};
 use tracer_common::offsets::ABSENT;
 
 /// What may be copied out of kernel memory: every bit pattern is a value.
@@ -34,4 +34,22 @@ pub fn read<T: Plain>(base: *const c_void, at: u32) -> Option<T> {
     // SAFETY: bpf_probe_read_kernel checks the address and fails on a bad one;
     // T takes any bit pattern.
     unsafe { bpf_probe_read_kernel(base.byte_add(at as usize).cast::<T>()) }.ok()
+}
+
+/// As [`read`], zero where that fails. Nothing hangs on whether it did: for the
+/// verifier each such question doubles the ways through a program.
+#[inline(always)]
+pub fn read_or_zero<T: Plain>(base: *const c_void, at: u32) -> T {
+    let mut value = T::ZERO;
+    if at != ABSENT {
+        // SAFETY: as in `read`; the helper fills `value` with zeros where it fails.
+        unsafe {
+            generated::bpf_probe_read_kernel(
+                (&raw mut value).cast(),
+                size_of::<T>() as u32,
+                base.byte_add(at as usize),
+            )
+        };
+    }
+    value
 }

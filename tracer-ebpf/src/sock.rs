@@ -10,7 +10,7 @@ use tracer_common::{
 
 use crate::{
     maps::{MPTCP, knob, offset},
-    read::{Plain, read},
+    read::{Plain, read, read_or_zero},
     task,
 };
 
@@ -225,7 +225,7 @@ impl Sock {
             return 0;
         }
         let net: *const c_void = self.field(offset!(net));
-        read(net, offset!(net_inum)).unwrap_or(0)
+        read_or_zero(net, offset!(net_inum))
     }
 
     /// `skc_state`
@@ -274,7 +274,7 @@ impl Sock {
     #[inline(always)]
     fn field<T: Plain>(&self, at: u32) -> T {
         if !self.trusted {
-            return read(self.at, at).unwrap_or(T::ZERO);
+            return read_or_zero(self.at, at);
         }
         if at == ABSENT {
             return T::ZERO;

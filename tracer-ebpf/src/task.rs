@@ -10,7 +10,7 @@ use tracer_common::event::{COMM_LEN, Header};
 
 use crate::{
     maps::{CALLS, offset},
-    read::read,
+    read::{read, read_or_zero},
 };
 
 /// `PF_EXITING`, include/linux/sched.h
@@ -39,10 +39,8 @@ pub fn pid() -> u32 {
 /// names of their own; the process has its first one's.
 #[inline(always)]
 pub fn comm() -> [u8; COMM_LEN] {
-    let leader = read::<*const c_void>(address(), offset!(task_group_leader));
-    leader
-        .and_then(|leader| read(leader, offset!(task_comm)))
-        .unwrap_or([0; COMM_LEN])
+    let leader: *const c_void = read_or_zero(address(), offset!(task_group_leader));
+    read_or_zero(leader, offset!(task_comm))
 }
 
 /// The current `struct task_struct`.
@@ -64,7 +62,7 @@ pub fn is_in(what: u32) -> bool {
 /// Whether the task is in `do_exit`.
 #[inline(always)]
 pub fn is_exiting() -> bool {
-    read::<u32>(address(), offset!(task_flags)).unwrap_or(0) & PF_EXITING != 0
+    read_or_zero::<u32>(address(), offset!(task_flags)) & PF_EXITING != 0
 }
 
 /// Whether the task, which is exiting, is the last of its process:

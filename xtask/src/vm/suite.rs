@@ -12,17 +12,8 @@ const OF_NO_KERNEL: [&str; 2] = ["hostile::", "no_capability_is_asked_for_withou
 const OF_NO_PLAN: [&str; 1] = ["ps::"];
 
 /// Parts of the names of tests whose outcome hangs on the kernel most: what each
-/// record says, who owns what, how connections end, and that nothing stays behind.
-pub(crate) const SHORT: [&str; 8] = [
-    "complaints::owners::",
-    "held::",
-    "leaks::",
-    "model::",
-    "netns::",
-    "owners::",
-    "trace::",
-    "what_io_uring_opened",
-];
+/// record says, and what snapshots find.
+pub(crate) const SHORT: [&str; 4] = ["held::", "model::", "netns::", "what_io_uring_opened"];
 
 /// Tests at a time: they wait more than they compute.
 const AT_A_TIME: &str = "--test-threads=4";
