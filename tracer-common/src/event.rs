@@ -49,6 +49,8 @@ pub mod flag {
     pub const PEER_DONE: u32 = 1 << 2;
     /// A subflow of an MPTCP connection, which the kernel closes, not a program.
     pub const SUBFLOW: u32 = 1 << 3;
+    /// `SOCK_DEAD`: no program holds the socket any more.
+    pub const ORPHAN: u32 = 1 << 4;
 }
 
 /// Values of [`ResetRecord::by`].

@@ -51,6 +51,8 @@ pub struct Offsets {
     pub kern_sock_bit: u32,
     /// Number of the flag `SOCK_DONE` in `enum sock_flags`
     pub sock_done_bit: u32,
+    /// Number of the flag `SOCK_DEAD` there
+    pub sock_dead_bit: u32,
     /// `net.ns.inum`, u32
     pub net_inum: u32,
     /// `tcp_sock.bytes_received`, u64
@@ -122,6 +124,7 @@ pub const ALL_ABSENT: Offsets = Offsets {
     kern_sock: ABSENT,
     kern_sock_bit: ABSENT,
     sock_done_bit: ABSENT,
+    sock_dead_bit: ABSENT,
     net_inum: ABSENT,
     bytes_received: ABSENT,
     bytes_sent: ABSENT,
@@ -148,4 +151,4 @@ pub const ALL_ABSENT: Offsets = Offsets {
     socket_file: ABSENT,
 };
 
-const _: () = assert!(size_of::<Offsets>() == 41 * 4);
+const _: () = assert!(size_of::<Offsets>() == 42 * 4);

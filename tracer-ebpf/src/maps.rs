@@ -13,8 +13,6 @@ use tracer_common::{
     offsets::{self, Offsets},
 };
 
-use crate::turn::{MARKS_LEN, Mark};
-
 /// Records on their way to user space. Resized before load.
 #[map]
 pub static RING: RingBuf = RingBuf::with_byte_size(DEFAULT_RING_BYTES, 0);
@@ -25,7 +23,7 @@ pub static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0)
 
 /// What the first of two programs has in hand: see [`crate::turn`].
 #[map]
-pub static MARKS: PerCpuArray<Mark> = PerCpuArray::with_max_entries(MARKS_LEN, 0);
+pub static MARKS: PerCpuArray<Mark> = PerCpuArray::with_max_entries(PAIRS * SLOTS, 0);
 
 /// The system call that a task is in. Key: `bpf_get_current_pid_tgid`.
 #[map]
@@ -45,6 +43,16 @@ pub static PORTS: HashMap<[u8; size_of::<ListenPort>()], u8> =
 /// has no cookie at first. Least recently used first out, should some be left over.
 #[map]
 pub static MPTCP: LruHashMap<u64, u8> = LruHashMap::with_max_entries(MPTCP_CHILDREN, 0);
+
+/// What tells an event from those that a softirq brings on top of it: the socket's
+/// address, and what happens to it.
+pub type Mark = [u64; 2];
+
+/// Tracepoints with two programs: the values of [`crate::turn::Pair`].
+pub const PAIRS: u32 = 4;
+
+/// Marks of each.
+pub const SLOTS: u32 = 64;
 
 /// A system call in progress.
 #[repr(C)]

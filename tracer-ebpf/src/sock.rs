@@ -252,6 +252,12 @@ impl Sock {
         (self.field::<u64>(offset!(flags)) >> (offset!(sock_done_bit) & 63)) & 1 == 1
     }
 
+    /// `sock_flag(sk, SOCK_DEAD)`: no program holds it any more.
+    #[inline(always)]
+    pub fn is_orphan(&self) -> bool {
+        (self.field::<u64>(offset!(flags)) >> (offset!(sock_dead_bit) & 63)) & 1 == 1
+    }
+
     /// The counters of `struct tcp_sock`, which starts with the `struct sock` but
     /// is not what the verifier knows `at` as.
     #[inline(always)]

@@ -10,9 +10,13 @@ use core::ptr::{read_volatile, write_volatile};
 
 use tracer_common::drop::TAKEN_OVER;
 
-use crate::{emit::count, maps::MARKS, sock::Sock};
+use crate::{
+    emit::count,
+    maps::{MARKS, Mark, SLOTS},
+    sock::Sock,
+};
 
-/// A tracepoint with two programs: an index of [`MARKS`].
+/// A tracepoint with two programs.
 #[derive(Clone, Copy)]
 pub enum Pair {
     State,
@@ -21,25 +25,12 @@ pub enum Pair {
     ResetReceived,
 }
 
-/// How many there are.
-const PAIRS: u32 = 4;
-
 /// Which of the two this program is.
 #[derive(Clone, Copy)]
 pub enum Turn {
     First,
     Second,
 }
-
-/// What tells an event of a pair from those that a softirq brings on top of it:
-/// the socket's address, and what happens to it.
-pub type Mark = [u64; 2];
-
-/// Marks of each pair.
-const SLOTS: u32 = 64;
-
-/// All marks.
-pub const MARKS_LEN: u32 = PAIRS * SLOTS;
 
 const NONE: Mark = [0; 2];
 

@@ -94,6 +94,9 @@ fn flags(sk: &Sock, new: u16) -> u32 {
     if sk.peer_done() {
         flags |= flag::PEER_DONE;
     }
+    if sk.is_orphan() {
+        flags |= flag::ORPHAN;
+    }
     if sk.is_mptcp() {
         flags |= flag::SUBFLOW;
     }

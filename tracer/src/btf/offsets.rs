@@ -42,6 +42,7 @@ pub fn offsets(types: &KernelTypes) -> Result<Offsets, BtfError> {
         kern_sock,
         kern_sock_bit,
         sock_done_bit: types.enum_value("sock_flags", "SOCK_DONE")?,
+        sock_dead_bit: types.enum_value("sock_flags", "SOCK_DEAD")?,
         net_inum: at("net", "ns.inum")?,
         bytes_received: at("tcp_sock", "bytes_received")?,
         bytes_sent: at("tcp_sock", "bytes_sent")?,

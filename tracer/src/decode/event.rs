@@ -65,6 +65,8 @@ pub struct Circumstance {
     pub exiting: bool,
     /// The peer's FIN is in.
     pub peer_done: bool,
+    /// No program holds the socket any more.
+    pub orphan: bool,
     /// Both directions are shut down.
     pub both_shut: bool,
     /// A subflow of an MPTCP connection: the kernel closes it, not a program.

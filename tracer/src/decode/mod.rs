@@ -86,6 +86,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
                     in_shutdown: record.flags & flag::IN_SHUTDOWN != 0,
                     exiting: record.flags & flag::EXITING != 0,
                     peer_done: record.flags & flag::PEER_DONE != 0,
+                    orphan: record.flags & flag::ORPHAN != 0,
                     both_shut: record.shutdown & 3 == 3,
                     subflow: record.flags & flag::SUBFLOW != 0,
                     error: record.error,

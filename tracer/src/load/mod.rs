@@ -13,15 +13,12 @@ use anyhow::{Context, Result, anyhow};
 use aya::{
     Btf, Ebpf, EbpfLoader, Endianness,
     maps::{HashMap, MapData, PerCpuArray, RingBuf},
-    programs::{
-        BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, TracePoint,
-    },
 };
 use aya_log::EbpfLogger;
 use tracer_common::{
     config::{
         Config, FOLLOWED_SOCKETS, Filter, IN_FLIGHT_CALLS, ListenPort, MAX_RING_BYTES,
-        MIN_RING_BYTES, REGISTERS, Registers,
+        MIN_RING_BYTES,
     },
     drop,
     offsets::Offsets,
@@ -30,13 +27,15 @@ use zerocopy::IntoBytes;
 
 use crate::{
     btf::{self, KernelTypes},
-    plan::{self, Chosen, PlanName, Probe, Refusal, Target, Way},
+    plan::{self, Chosen, PlanName, Probe, Refusal},
 };
 
+mod attach;
 pub mod error;
 pub mod privileges;
 pub mod tracefs;
 
+use attach::{attach_way, registers, unload};
 use error::{Blocked, Refused};
 
 /// The kernel side, built by `cargo xtask ebpf`.
@@ -424,77 +423,6 @@ fn no_plan(only: Option<PlanName>, refused: &[Refusal<Refused>]) -> anyhow::Erro
     Blocked { why, fix }.into()
 }
 
-/// Attaches all probes of a way, or none.
-fn attach_way(ebpf: &mut Ebpf, kernel: &Kernel, way: &Way) -> Result<(), (Target, Refused)> {
-    for probe in way.probes {
-        if let Err(error) = attach_probe(ebpf, kernel, probe) {
-            for probe in way.probes {
-                ebpf.program_mut(probe.program).into_iter().for_each(unload);
-            }
-            return Err((probe.target, error));
-        }
-    }
-    Ok(())
-}
-
-fn attach_probe(ebpf: &mut Ebpf, kernel: &Kernel, probe: &Probe) -> Result<(), Refused> {
-    let program = ebpf
-        .program_mut(probe.program)
-        .ok_or_else(|| Refused::Failed(format!("no program {}", probe.program)))?;
-    match probe.target {
-        Target::Btf(name) => {
-            let program: &mut BtfTracePoint = program.try_into()?;
-            once(program.load(name, &kernel.btf))?;
-            program.attach()?;
-        }
-        Target::Raw(name) => {
-            let program: &mut RawTracePoint = program.try_into()?;
-            once(program.load())?;
-            program.attach(name)?;
-        }
-        Target::Event(group, name) => {
-            if let Some(lack) = tracefs::look().lack() {
-                return Err(Refused::NoTracefs(lack));
-            }
-            let program: &mut TracePoint = program.try_into()?;
-            once(program.load())?;
-            program.attach(group, name)?;
-        }
-        Target::Fentry(name) => {
-            let program: &mut FEntry = program.try_into()?;
-            once(program.load(name, &kernel.btf))?;
-            program.attach()?;
-        }
-        Target::Fexit(name, arguments) => {
-            let found = kernel.types.function_arity(name);
-            if found.is_some_and(|found| found != arguments) {
-                return Err(Refused::OtherSignature(name));
-            }
-            let program: &mut FExit = program.try_into()?;
-            once(program.load(name, &kernel.btf))?;
-            program.attach()?;
-        }
-        Target::Kprobe(name) | Target::Kretprobe(name) => {
-            if registers().is_none() {
-                return Err(Refused::Unsupported(format!(
-                    "where {} keeps arguments is not known to this version",
-                    std::env::consts::ARCH
-                )));
-            }
-            let program: &mut KProbe = program.try_into()?;
-            once(program.load())?;
-            program.attach(name, 0)?;
-        }
-    }
-    Ok(())
-}
-
-/// Where this architecture keeps a function's arguments; `None` if not known.
-fn registers() -> Option<Registers> {
-    let own = |&&(name, _): &&(&str, Registers)| name == std::env::consts::ARCH;
-    REGISTERS.iter().find(own).map(|&(_, registers)| registers)
-}
-
 /// Before 5.11 the kernel counts maps against RLIMIT_MEMLOCK, whose default is
 /// less than one ring. Where it may not be raised later kernels do not mind, and
 /// earlier ones say so when the maps are made.
@@ -508,27 +436,6 @@ fn raise_memlock() {
 fn tick_ns() -> u32 {
     let tick = nix::time::clock_getres(nix::time::ClockId::CLOCK_MONOTONIC_COARSE);
     tick.map_or(0, |tick| u32::try_from(tick.tv_nsec()).unwrap_or(0))
-}
-
-/// One program may serve several targets; it is loaded for the first.
-fn once(loaded: Result<(), ProgramError>) -> Result<(), ProgramError> {
-    match loaded {
-        Err(ProgramError::AlreadyLoaded) => Ok(()),
-        other => other,
-    }
-}
-
-/// Detaches and frees a program; one that was never loaded stays as it is.
-fn unload(program: &mut Program) {
-    let _ = match program {
-        Program::BtfTracePoint(program) => program.unload(),
-        Program::RawTracePoint(program) => program.unload(),
-        Program::TracePoint(program) => program.unload(),
-        Program::FEntry(program) => program.unload(),
-        Program::FExit(program) => program.unload(),
-        Program::KProbe(program) => program.unload(),
-        _ => Ok(()),
-    };
 }
 
 /// Whether a program is the second of a pair: it matters only where the first was

@@ -86,7 +86,6 @@ impl Table {
             Event::Reset { sock, by_us, .. } => {
                 if let Some(entry) = self.entries.get_mut(&sock) {
                     entry.connection.note_reset(by_us);
-                    entry.orphaned_perhaps &= !by_us;
                     if entry.lingers_perhaps && by_us {
                         entry.lingers_perhaps = false;
                         entry.connection.forget_linger();
@@ -191,13 +190,9 @@ impl Table {
         if !self.hears.time_wait
             && let Some(state) = ending::lingers(old, new, how)
         {
-            if state == State::FinWait2 && !was_let_go {
-                entry.orphaned_perhaps = true;
-            } else {
-                connection.note_linger(at, state, ending::TIME_WAIT);
-                entry.lingers_perhaps = true;
-                self.held_back.push((at, sock));
-            }
+            connection.note_linger(at, state, ending::TIME_WAIT);
+            entry.lingers_perhaps = true;
+            self.held_back.push((at, sock));
         }
         connection.enter(at, ends, new);
         if let Some(figures) = how.figures {
@@ -302,13 +297,6 @@ impl Table {
         };
         end(&mut entry, &mut self.counters, &mut self.sites);
         let connection = &mut entry.connection;
-        if entry.orphaned_perhaps
-            && let Some(left) = connection.closed_at
-            && at.ms_since(left) < ending::ORPHAN_MS
-        {
-            connection.note_linger(left, State::FinWait2, ending::TIME_WAIT);
-            entry.lingers_perhaps = true;
-        }
         if std::mem::take(&mut entry.lingers_perhaps) {
             tell(Change::TimeWait, at, connection);
         }

@@ -31,10 +31,6 @@ pub(super) const TIME_WAIT: Duration = Duration::from_secs(60);
 /// call; this long after them, in milliseconds, none comes any more.
 pub(super) const HELD_BACK_MS: u64 = 20;
 
-/// An orphan is freed by the call that makes its mini-socket: within less than this
-/// many milliseconds of its transition, softirqs in between included.
-pub(super) const ORPHAN_MS: u64 = 2;
-
 /// What a trace hears of by itself; the rest is concluded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hears {
@@ -57,7 +53,7 @@ pub(super) fn lingers(old: State, new: State, how: Circumstance) -> Option<State
     match old {
         State::Closing => Some(State::TimeWait),
         State::FinWait2 if how.peer_done => Some(State::TimeWait),
-        State::FinWait2 if how.both_shut => Some(State::FinWait2),
+        State::FinWait2 if how.orphan => Some(State::FinWait2),
         _ => None,
     }
 }

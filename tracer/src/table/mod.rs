@@ -82,9 +82,6 @@ struct Entry {
     /// That a mini-socket stays is concluded and not told yet: a RST of ours, which
     /// follows its transition, would prove it wrong.
     lingers_perhaps: bool,
-    /// It left FIN_WAIT2 after a half close: an orphan, of which a mini-socket stays,
-    /// if it is freed at once.
-    orphaned_perhaps: bool,
     /// It was freed then, and that is not told yet: whose RST ended an orphan is
     /// heard after it.
     freed_at: Option<BootTime>,
@@ -244,7 +241,6 @@ impl Table {
             ended: false,
             failure_told: false,
             lingers_perhaps: false,
-            orphaned_perhaps: false,
             freed_at: None,
         };
         if !counts {

@@ -13,7 +13,7 @@ const OF_NO_PLAN: [&str; 1] = ["ps::"];
 
 /// Parts of the names of tests whose outcome hangs on the kernel most: what each
 /// record says, and what snapshots find.
-pub(crate) const SHORT: [&str; 4] = ["held::", "model::", "netns::", "what_io_uring_opened"];
+pub(crate) const SHORT: [&str; 3] = ["held::", "model::", "what_io_uring_opened"];
 
 /// Tests at a time: they wait more than they compute.
 const AT_A_TIME: &str = "--test-threads=4";

@@ -88,13 +88,15 @@ fn any_event() -> impl Strategy<Value = Event> {
         any::<bool>(),
         any::<bool>(),
         any::<bool>(),
+        any::<bool>(),
         0..3i32,
     )
         .prop_map(
-            |(in_shutdown, exiting, peer_done, both_shut, error)| Circumstance {
+            |(in_shutdown, exiting, peer_done, orphan, both_shut, error)| Circumstance {
                 in_shutdown,
                 exiting,
                 peer_done,
+                orphan,
                 both_shut,
                 error,
                 subflow: false,

@@ -213,20 +213,20 @@ fn what_is_concluded_to_linger_is_told_though_it_is_still_held() {
 
 #[test]
 fn after_a_half_close_only_an_orphan_lingers_in_fin_wait2() {
-    let linger = |later: u64| {
+    let linger = |orphan: bool| {
+        let how = Circumstance { orphan, ..CLOSES };
         let mut script = Script::new();
         script
             .connected(7)
             .step(7, State::Established, State::FinWait1, NOTHING)
             .step(7, State::FinWait1, State::FinWait2, NOTHING)
-            .step(7, State::FinWait2, State::Close, CLOSES);
-        script.now += later * MS;
-        script.gone(7);
+            .step(7, State::FinWait2, State::Close, how)
+            .gone(7);
         script.last().linger.map(|linger| linger.state)
     };
-    assert_eq!(linger(0), Some(State::FinWait2));
-    // connect(AF_UNSPEC), and closed later.
-    assert_eq!(linger(5), None);
+    assert_eq!(linger(true), Some(State::FinWait2));
+    // connect(AF_UNSPEC)
+    assert_eq!(linger(false), None);
 }
 
 #[test]

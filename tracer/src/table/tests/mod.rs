@@ -40,6 +40,7 @@ const CLOSES: Circumstance = Circumstance {
     in_shutdown: false,
     exiting: false,
     peer_done: false,
+    orphan: false,
     both_shut: true,
     subflow: false,
     error: 0,
@@ -180,12 +181,16 @@ fn a_client_that_closes_first_leaves_time_wait() {
 
 #[test]
 fn an_orphan_whose_peer_stays_lingers_in_fin_wait2() {
+    let orphan = Circumstance {
+        orphan: true,
+        ..CLOSES
+    };
     let mut script = Script::new();
     script
         .connected(7)
         .step(7, State::Established, State::FinWait1, CLOSES)
         .step(7, State::FinWait1, State::FinWait2, CLOSES)
-        .step(7, State::FinWait2, State::Close, CLOSES);
+        .step(7, State::FinWait2, State::Close, orphan);
     assert_eq!(
         script.last().linger.map(|linger| linger.state),
         Some(State::FinWait2)

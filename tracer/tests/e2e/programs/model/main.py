@@ -80,6 +80,9 @@ def main():
     subprocess.run("ip -6 route add local fd00::/64 dev lo", shell=True, check=True)
     with open("/proc/sys/net/ipv6/ip_nonlocal_bind", "w") as knob:
         knob.write("1")
+    # What is abandoned while it connects goes on connecting.
+    with open("/proc/sys/net/ipv4/tcp_syn_retries", "w") as knob:
+        knob.write("127")
     # Nobody waits for the processes that are forked.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     cpus = sorted(os.sched_getaffinity(0))

@@ -122,8 +122,12 @@ class Side:
         self.otherwise = [
             {**waits, "history": [*before, FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSE]},
             {**waits, "history": [*before, FIN_WAIT1, CLOSING, TIME_WAIT, CLOSE]},
-            {**waits, "history": [*before, CLOSE_WAIT, LAST_ACK, CLOSE]}
-            | {"lingers": None, "closed_by": "peer"},
+            # The peer's FIN came first, or between the call and our own.
+            *(
+                {**waits, "history": [*before, CLOSE_WAIT, LAST_ACK, CLOSE]}
+                | {"lingers": None, "closed_by": by}
+                for by in ("peer", "local")
+            ),
         ]
         self.gone = True
         self.ends("local")
