@@ -9,7 +9,7 @@ use std::{collections::HashSet, fs, path::PathBuf, process};
 use anyhow::{Context, Result, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use super::temp::TempDir;
+use super::temp::{TempDir, unique_name};
 
 /// Tracepoints that tell of a connection's course.
 const EVENTS: [&str; 2] = ["sock/inet_sock_set_state", "tcp/tcp_destroy_sock"];
@@ -35,10 +35,7 @@ impl Witness {
             none,
         )
         .context("cannot mount tracefs")?;
-        let instance = tracefs
-            .path()
-            .join("instances")
-            .join(format!("witness-{}", process::id()));
+        let instance = tracefs.path().join("instances").join(unique_name());
         let witness = Self { tracefs, instance };
         fs::create_dir(&witness.instance)?;
         witness.set("buffer_size_kb", BUFFER_KB)?;
