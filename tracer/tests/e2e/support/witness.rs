@@ -4,7 +4,7 @@
 //! process 1 is current. A softirq that interrupts such a thread brings transitions
 //! that no tracer hears; the trace buffer has them.
 
-use std::{collections::HashSet, fs, path::PathBuf, process};
+use std::{collections::HashSet, fs, path::PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
