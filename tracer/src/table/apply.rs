@@ -22,6 +22,12 @@ const CONNECT_GOES_ON: [i32; 4] = [4, 114, 115, 512];
 impl Table {
     /// Applies one event; `tell` hears of each change, in order.
     pub fn apply(&mut self, event: &Event, mut tell: impl FnMut(Change, BootTime, &Connection)) {
+        if let Event::State { sock, .. } | Event::Accept { sock, .. } = *event
+            && let Some(at) = self.entries.get(&sock).and_then(|entry| entry.freed_at)
+        {
+            // Named by address: another socket by now.
+            self.gone(at, sock, &mut tell);
+        }
         match *event {
             Event::State { at, sock, new, .. } if self.is_repeated(at, sock, new) => {}
             Event::State {
@@ -133,11 +139,12 @@ impl Table {
     ) {
         // The same socket again, after connect(AF_UNSPEC) or a failed connect;
         // or, named by address, another socket whose predecessor's end was lost.
-        let before = self.entries.get(&sock);
-        let freed_at = before.and_then(|entry| entry.freed_at);
-        let before = before.map(|entry| entry.connection.id.generation);
+        let before = self
+            .entries
+            .get(&sock)
+            .map(|entry| entry.connection.id.generation);
         if before.is_some() {
-            self.gone(freed_at.unwrap_or(at), sock, tell);
+            self.gone(at, sock, tell);
         }
         self.births = self.births.wrapping_add(1);
         let generation = if self.by_address {

@@ -276,6 +276,33 @@ fn whose_reset_ended_an_orphan_is_heard_after_it_is_freed() {
 }
 
 #[test]
+fn an_address_is_used_again_before_a_held_back_end_is_told() {
+    let reset = Circumstance {
+        error: 104,
+        ..CLOSES
+    };
+    let mut script = Script::hearing();
+    script
+        .connected(7)
+        .closes(7, false)
+        .step(7, State::Established, State::FinWait1, CLOSES)
+        .reset(7, false)
+        .step(7, State::FinWait1, State::Close, reset)
+        .gone(7);
+    assert_ne!(script.told.last().map(|told| told.0), Some(Change::Gone));
+    script.step(7, State::SynRecv, State::Established, NOTHING);
+    let told: Vec<_> = script
+        .told
+        .iter()
+        .rev()
+        .take(3)
+        .map(|told| told.0)
+        .collect();
+    assert_eq!(told, [Change::Established, Change::Opened, Change::Gone]);
+    assert_eq!(script.history(), [State::SynRecv, State::Established]);
+}
+
+#[test]
 fn what_was_concluded_to_linger_does_not_after_our_reset() {
     let unread = Circumstance {
         peer_done: true,
