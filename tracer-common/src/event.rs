@@ -36,6 +36,8 @@ pub mod kind {
     pub const RESET: u32 = 8;
     /// [`super::OpenRecord`]
     pub const OPEN: u32 = 9;
+    /// [`super::JoinRecord`]
+    pub const JOIN: u32 = 10;
 }
 
 /// Bits of [`StateRecord::flags`] and [`CloseRecord::flags`].
@@ -247,6 +249,15 @@ pub struct ResetRecord {
     pub _pad: u32,
 }
 
+/// A socket is a further subflow of an MPTCP connection that there is already: from
+/// here on nothing is told of it but that it is freed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct JoinRecord {
+    /// The common start.
+    pub header: Header,
+}
+
 const _: () = {
     assert!(size_of::<Header>() == 32);
     assert!(size_of::<Addresses>() == 44);
@@ -260,4 +271,5 @@ const _: () = {
     assert!(size_of::<CloseRecord>() == 40);
     assert!(size_of::<TimeWaitRecord>() == 48);
     assert!(size_of::<ResetRecord>() == 40);
+    assert!(size_of::<JoinRecord>() == 32);
 };

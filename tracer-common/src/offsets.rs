@@ -77,6 +77,11 @@ pub struct Offsets {
     pub request_join: u32,
     /// The bit within that byte
     pub request_join_bit: u32,
+    /// The byte of `mptcp_subflow_context` that holds the bit `mp_join`; [`ABSENT`]
+    /// without MPTCP
+    pub mp_join: u32,
+    /// The bit within that byte
+    pub mp_join_bit: u32,
     /// `mptcp_sock.first`, pointer: the first subflow; [`ABSENT`] without MPTCP
     pub mptcp_first: u32,
     /// `task_struct.files`, pointer
@@ -136,6 +141,8 @@ pub const ALL_ABSENT: Offsets = Offsets {
     ulp_data: ABSENT,
     request_join: ABSENT,
     request_join_bit: ABSENT,
+    mp_join: ABSENT,
+    mp_join_bit: ABSENT,
     mptcp_first: ABSENT,
     task_files: ABSENT,
     task_flags: ABSENT,
@@ -151,4 +158,4 @@ pub const ALL_ABSENT: Offsets = Offsets {
     socket_file: ABSENT,
 };
 
-const _: () = assert!(size_of::<Offsets>() == 42 * 4);
+const _: () = assert!(size_of::<Offsets>() == 44 * 4);

@@ -139,22 +139,31 @@ impl Sock {
         of_tcp.bit(offset!(is_mptcp), offset!(is_mptcp_bit))
     }
 
-    /// Whether a subflow was opened to join an MPTCP connection that there is
-    /// already. The kernel opens it, in a worker of its own.
+    /// Whether this is a subflow that joins an MPTCP connection that there is
+    /// already: opened by the kernel, in a worker of its own, or let in by its
+    /// listener, which is known once it leaves SYN_RECV.
     #[inline(always)]
-    fn joins_mptcp(&self) -> bool {
+    pub fn joins_mptcp(&self) -> bool {
+        if !self.is_mptcp() {
+            return false;
+        }
         let Some(subflow) = read::<*const c_void>(self.at, offset!(ulp_data)) else {
             return false;
         };
-        Self::from_address(subflow).bit(offset!(request_join), offset!(request_join_bit))
+        let subflow = Self::from_address(subflow);
+        subflow.bit(offset!(request_join), offset!(request_join_bit))
+            || subflow.bit(offset!(mp_join), offset!(mp_join_bit))
     }
 
-    /// Remembers a child of an MPTCP listener: see [`MPTCP`].
+    /// Remembers a child of an MPTCP listener: see [`MPTCP`]. Returns whether it is
+    /// one.
     #[inline(always)]
-    pub fn remember_mptcp(&self) {
-        if self.is_mptcp() {
+    pub fn remember_mptcp(&self) -> bool {
+        let is_child = self.is_mptcp();
+        if is_child {
             let _ = MPTCP.insert(self.address(), 1u8, 0);
         }
+        is_child
     }
 
     /// Forgets it: from its accept on it looks like any other socket, and its

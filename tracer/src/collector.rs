@@ -161,7 +161,6 @@ impl Collector {
         let chosen = &attached.tracer.chosen;
         let hears = Hears {
             close: chosen.serves(Hook::Close),
-            time_wait: chosen.serves(Hook::TimeWait),
             resets: chosen.serves(Hook::Reset),
         };
         Ok(Self {
@@ -436,10 +435,14 @@ impl Collector {
 
     /// Reads the kernel's counters.
     fn count(&mut self) -> Result<()> {
+        let lost = self.counts.lost();
         self.counts = self
             .tracer
             .counts()
             .context("cannot read the loss counters")?;
+        if self.counts.lost() > lost {
+            self.table.note_loss();
+        }
         Ok(())
     }
 

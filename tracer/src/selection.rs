@@ -89,6 +89,7 @@ impl Selection {
             | Event::TimeWait { .. }
             | Event::Reset { .. }
             | Event::Gone { .. }
+            | Event::Join { .. }
             | Event::Exit { .. } => true,
         }
     }

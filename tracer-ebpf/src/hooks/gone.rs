@@ -19,7 +19,14 @@ pub fn on_destroy(turn: Turn, sk: &Sock) {
     // Without a cookie no record about this socket was ever written: it never
     // left CLOSE.
     let sock = sk.known_name();
-    if sock == 0 || !sk.is_users_tcp() {
+    if sock == 0 {
+        return;
+    }
+    if sk.joins_mptcp() {
+        tell(sock);
+        return;
+    }
+    if !sk.is_users_tcp() {
         return;
     }
     if sk.is_kernels() {
@@ -31,6 +38,11 @@ pub fn on_destroy(turn: Turn, sk: &Sock) {
     if !filter::wants(&addresses) || !filter::wants_end(sock) {
         return;
     }
+    tell(sock);
+}
+
+#[inline(always)]
+fn tell(sock: u64) {
     emit(&GoneRecord {
         header: task::header(kind::GONE, sock, task::now()),
     });

@@ -1,6 +1,6 @@
 //! Every transition of a TCP socket.
 
-use tracer_common::event::{Figures, NO_FD, OpenRecord, StateRecord, flag, kind};
+use tracer_common::event::{Figures, JoinRecord, NO_FD, OpenRecord, StateRecord, flag, kind};
 
 use crate::{
     emit::emit,
@@ -21,7 +21,13 @@ pub fn on_transition(turn: Turn, sk: &Sock, old: i32, new: i32) {
         return;
     }
     // FIN_WAIT2 -> FIN_WAIT2 and CLOSE -> CLOSE happen and say nothing.
-    if old == new || !sk.is_users_tcp() {
+    if old == new {
+        return;
+    }
+    if !sk.is_users_tcp() {
+        if (new == tcp::SYN_SENT || old == tcp::SYN_RECV) && sk.joins_mptcp() {
+            tell_join(sk);
+        }
         return;
     }
     let Some(addresses) = sk.addresses() else {
@@ -31,10 +37,10 @@ pub fn on_transition(turn: Turn, sk: &Sock, old: i32, new: i32) {
         return;
     }
     if old == tcp::LISTEN && new == tcp::SYN_RECV {
-        sk.remember_mptcp();
         // Before 6.14 (inet_csk_clone_lock) this comes before the clone has ports
-        // and a cookie of its own; its next transition tells it then.
-        if addresses.remote_port == 0 {
+        // and a cookie of its own; and whether it joins an MPTCP connection is not
+        // known yet. Its next transition tells it then.
+        if sk.remember_mptcp() || addresses.remote_port == 0 {
             return;
         }
     }
@@ -74,6 +80,15 @@ pub fn on_transition(turn: Turn, sk: &Sock, old: i32, new: i32) {
         } else {
             Figures::default()
         },
+    });
+}
+
+/// Filters do not matter: a snapshot may list the socket under any of them.
+#[inline(always)]
+fn tell_join(sk: &Sock) {
+    sk.forget_mptcp();
+    emit(&JoinRecord {
+        header: task::header(kind::JOIN, sk.name(), task::now()),
     });
 }
 

@@ -23,6 +23,7 @@ pub fn offsets(types: &KernelTypes) -> Result<Offsets, BtfError> {
     let (kern_sock, kern_sock_bit) = bit(types, "sock", "sk_kern_sock");
     let (is_mptcp, is_mptcp_bit) = bit(types, "tcp_sock", "is_mptcp");
     let (request_join, request_join_bit) = bit(types, "mptcp_subflow_context", "request_join");
+    let (mp_join, mp_join_bit) = bit(types, "mptcp_subflow_context", "mp_join");
 
     Ok(Offsets {
         family: common("skc_family")?,
@@ -54,6 +55,8 @@ pub fn offsets(types: &KernelTypes) -> Result<Offsets, BtfError> {
         ulp_data: optional(at("inet_connection_sock", "icsk_ulp_data"))?,
         request_join,
         request_join_bit,
+        mp_join,
+        mp_join_bit,
         mptcp_first: optional(at("mptcp_sock", "first"))?,
         task_files: at("task_struct", "files")?,
         task_flags: at("task_struct", "flags")?,

@@ -21,13 +21,16 @@ pub(super) fn run(args: &PsArgs) -> Result<Outcome> {
     let snapshot = Gatherer::open()?.take()?;
     let clock = clocks::wall_clock();
     let listening = snapshot.listening();
+    let subflows = snapshot.subflows(|_| ());
 
     let mut tracked: Vec<Tracked> = snapshot
         .sockets
         .iter()
         .filter(|socket| {
             let ends = &socket.ends;
-            !socket.is_unconnected() && selection.matches_ends(ends.local, ends.remote, ends.netns)
+            !socket.is_unconnected()
+                && !subflows.contains(&socket.cookie)
+                && selection.matches_ends(ends.local, ends.remote, ends.netns)
         })
         .map(|socket| {
             let role = Snapshot::role_of(socket, &listening);

@@ -171,6 +171,13 @@ pub enum Event {
         /// Which socket.
         sock: u64,
     },
+    /// It is a further subflow of an MPTCP connection, no connection of its own.
+    Join {
+        /// When.
+        at: BootTime,
+        /// Which socket.
+        sock: u64,
+    },
     /// A process has ended.
     Exit {
         /// When.
@@ -192,6 +199,7 @@ impl Event {
             | Self::TimeWait { at, .. }
             | Self::Reset { at, .. }
             | Self::Gone { at, .. }
+            | Self::Join { at, .. }
             | Self::Exit { at, .. } => at,
         }
     }

@@ -8,8 +8,8 @@ use std::{
 
 use thiserror::Error;
 use tracer_common::event::{
-    AcceptRecord, Addresses, CloseRecord, ConnectRecord, ExitRecord, GoneRecord, Header, NO_FD,
-    OpenRecord, ResetRecord, StateRecord, TimeWaitRecord, flag, kind, reset,
+    AcceptRecord, Addresses, CloseRecord, ConnectRecord, ExitRecord, GoneRecord, Header,
+    JoinRecord, NO_FD, OpenRecord, ResetRecord, StateRecord, TimeWaitRecord, flag, kind, reset,
 };
 use zerocopy::FromBytes;
 
@@ -117,6 +117,10 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
         kind::GONE => {
             let _: GoneRecord = read(bytes)?;
             Event::Gone { at, sock }
+        }
+        kind::JOIN => {
+            let _: JoinRecord = read(bytes)?;
+            Event::Join { at, sock }
         }
         kind::EXIT => {
             let _: ExitRecord = read(bytes)?;

@@ -12,7 +12,7 @@ use crate::{
     diagnosis::{Case, Class, Host, judge, rank},
     model::{
         connection::{Connection, endpoint},
-        report::{CodeSite, Group, GroupOwner, Summary},
+        report::{CodeSite, Group, GroupOwner, Left, Summary},
         untrusted::Untrusted,
     },
     table::{
@@ -134,6 +134,8 @@ fn group(
         opened: tally.opened,
         closed: tally.closed,
         inherited: tally.inherited,
+        incomplete: tally.incomplete,
+        lingering: left(tally, moment),
         oldest_age_ms: live
             .iter()
             .filter_map(|connection| connection.age_ms(moment.now))
@@ -143,6 +145,15 @@ fn group(
             .iter()
             .map(|connection| Connection::new(connection, moment.clock, moment.now))
             .collect(),
+    }
+}
+
+fn left(tally: &Tally, moment: Moment<'_>) -> Left {
+    let left = tally.lingers.at(moment.now);
+    Left {
+        time_wait: left.time_wait,
+        fin_wait2: left.fin_wait2,
+        until: left.until.map(|until| moment.clock.at(until)),
     }
 }
 

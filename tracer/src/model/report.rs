@@ -83,12 +83,28 @@ pub struct Group {
     pub closed: u64,
     /// There before the watch.
     pub inherited: u64,
+    /// Records were lost while it was watched: `opened` and `closed` may be more.
+    pub incomplete: bool,
+    /// What ended ones have left in the kernel.
+    pub lingering: Left,
     /// Age of the oldest live one; `None` if that was opened before the watch.
     pub oldest_age_ms: Option<u64>,
     /// Live ones by state.
     pub states: BTreeMap<State, u64>,
     /// The live ones, oldest first.
     pub connections: Vec<Connection>,
+}
+
+/// Mini-sockets that the kernel still has of a group's ended connections. One that
+/// was ended ahead of its time is counted until then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// In TIME_WAIT.
+    pub time_wait: u64,
+    /// Orphans in FIN_WAIT2: the peer has not closed.
+    pub fin_wait2: u64,
+    /// When the last of them expires; `None` without any.
+    pub until: Option<Timestamp>,
 }
 
 /// Counts over all groups.

@@ -13,7 +13,7 @@ use crate::{
     clock::BootTime,
     decode::{Ends, Figures, Owner},
     table::{
-        Change, Table,
+        ByEnds, Change, Table,
         connection::{ConnId, Connection, Sample},
     },
     tcp::{Known, OwnerKnown, Role, State},
@@ -86,6 +86,30 @@ impl Snapshot {
         }
     }
 
+    /// The cookies of further subflows of MPTCP connections: they share an inode with
+    /// the first one (`mptcp_sock_graft`, net/mptcp/protocol.h), which is the one that
+    /// comes first by `order`, and of those the one that got its cookie first.
+    #[must_use]
+    pub fn subflows<T: Ord>(&self, order: impl Fn(&Socket) -> T) -> FxHashSet<u64> {
+        let mut firsts: FxHashMap<u32, &Socket> = FxHashMap::default();
+        let mut others = FxHashSet::default();
+        let held = self.sockets.iter().filter(|s| s.sample.inode != 0);
+        let rank = |socket: &Socket| (order(socket), socket.cookie);
+        for socket in held {
+            let first = firsts.entry(socket.sample.inode).or_insert(socket);
+            let (keep, other) = if rank(socket) < rank(first) {
+                (socket, *first)
+            } else {
+                (*first, socket)
+            };
+            *first = keep;
+            if other.cookie != keep.cookie {
+                others.insert(other.cookie);
+            }
+        }
+        others
+    }
+
     /// The ports that have a listener, by namespace.
     #[must_use]
     pub fn listening(&self) -> FxHashSet<(u32, u16)> {
@@ -132,24 +156,34 @@ pub fn reconcile(
 ) {
     let listening = snapshot.listening();
     let mut present = FxHashSet::default();
-    let needs_ends = table.is_by_address() || !snapshot.nameless.is_empty();
-    let by_ends = if needs_ends {
+    let is_by_address = table.is_by_address();
+    let needs_ends = is_by_address || !snapshot.nameless.is_empty();
+    let mut by_ends = if needs_ends {
         table.by_ends()
     } else {
-        FxHashMap::default()
+        ByEnds::default()
     };
-    let named = snapshot.sockets.iter().map(|socket| {
-        let known = table.is_by_address().then(|| by_ends.get(&socket.ends));
-        (known.flatten().copied().unwrap_or(socket.cookie), socket)
+    let subflows = snapshot.subflows(|socket| {
+        let is_known = table.get(socket.cookie).is_some();
+        (!is_known, table.is_subflow(socket.cookie))
     });
+    let whole = |socket: &&Socket| !socket.is_mini;
+    let mut sockets = Vec::with_capacity(snapshot.sockets.len());
+    for socket in snapshot.sockets.iter().filter(whole) {
+        let known = is_by_address.then(|| by_ends.find(socket)).flatten();
+        // One that is left alone stands for the connection, but for one that closes.
+        let is_subflow = match socket.sample.inode {
+            0 => table.is_subflow(socket.cookie),
+            _ => subflows.contains(&socket.cookie),
+        };
+        if known.is_some() || !is_subflow {
+            sockets.push((known.unwrap_or(socket.cookie), socket));
+        }
+    }
     // A socket without a cookie could not be told from its next event, so none is
     // adopted.
-    let nameless = snapshot.nameless.iter();
-    let nameless = nameless.filter_map(|socket| Some((*by_ends.get(&socket.ends)?, socket)));
-    let sockets: Vec<_> = named
-        .chain(nameless)
-        .filter(|(_, socket)| !socket.is_mini)
-        .collect();
+    let nameless = snapshot.nameless.iter().filter(whole);
+    sockets.extend(nameless.filter_map(|socket| Some((by_ends.find(socket)?, socket))));
     for (name, socket) in sockets {
         if table.was_freed(name, &socket.ends) {
             continue;

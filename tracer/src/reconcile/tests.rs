@@ -720,3 +720,91 @@ fn a_socket_that_is_about_to_be_listed_is_not_missed() {
         2
     );
 }
+
+#[test]
+fn subflows_of_one_connection_are_one() {
+    let mut table = Table::new(false, false);
+    table.begin_snapshot();
+    let first = snapshot(
+        0,
+        vec![
+            socket(8, ends(4001, 80), State::Established, 11),
+            socket(7, ends(4000, 80), State::Established, 11),
+        ],
+        &[(11, 50, 3)],
+    );
+    reconcile(&mut table, &first);
+    assert_eq!(table.live(), 1);
+    assert_eq!(table.get(7).map(|c| c.local.port()), Some(4000));
+
+    // Heard of as such before any snapshot shows it.
+    let joins = Event::Join {
+        at: BootTime(SECOND),
+        sock: 5,
+    };
+    table.apply(&joins, |_, _, _| {});
+    table.begin_snapshot();
+    let second = snapshot(
+        2 * SECOND,
+        vec![
+            socket(5, ends(4002, 80), State::FinWait2, 0),
+            socket(7, ends(4000, 80), State::Established, 11),
+        ],
+        &[(11, 50, 3)],
+    );
+    reconcile(&mut table, &second);
+    assert_eq!((table.live(), table.counters().repaired), (1, 0));
+
+    // The first is gone and the connection lives on by another.
+    gone(&mut table, 3 * SECOND, 7);
+    table.begin_snapshot();
+    let third = snapshot(
+        4 * SECOND,
+        vec![socket(5, ends(4002, 80), State::Established, 11)],
+        &[(11, 50, 3)],
+    );
+    reconcile(&mut table, &third);
+    assert_eq!(table.live(), 1);
+    assert!(table.get(5).is_some());
+}
+
+#[test]
+fn named_by_address_each_dead_socket_is_found_once() {
+    let mut table = Table::new(true, false);
+    table.begin_snapshot();
+    reconcile(&mut table, &snapshot(0, vec![], &[]));
+    // Two of the same ends, one after the other, both reset and held; and a third,
+    // which is open.
+    let reset = Circumstance {
+        error: 104,
+        ..Circumstance::default()
+    };
+    for (sock, fd) in [(0xa0, 3), (0xb0, 4)] {
+        open(&mut table, SECOND, sock, fd);
+        let dies = (State::Established, State::Close);
+        go(&mut table, SECOND, sock, fd, dies, reset);
+    }
+    open(&mut table, SECOND, 0xc0, 5);
+    for round in [2, 4] {
+        table.begin_snapshot();
+        let held = [
+            socket(1, ends(4000, 80), State::Close, 11),
+            socket(2, ends(4000, 80), State::Close, 12),
+            socket(3, ends(4000, 80), State::Established, 13),
+        ];
+        let holders = [(11, 50, 3), (12, 50, 4), (13, 50, 5)];
+        reconcile(
+            &mut table,
+            &snapshot(round * SECOND, held.to_vec(), &holders),
+        );
+        assert_eq!(table.counters().repaired, 0, "round {round}");
+        assert_eq!(table.live(), 3);
+    }
+    let inode = |sock| table.get(sock).and_then(|c| c.sample).map(|s| s.inode);
+    assert_eq!(inode(0xc0), Some(13));
+    let dead = [inode(0xa0), inode(0xb0)];
+    assert!(
+        dead.contains(&Some(11)) && dead.contains(&Some(12)),
+        "{dead:?}"
+    );
+}

@@ -94,7 +94,12 @@ impl Table {
                     entry.connection.note_reset(by_us);
                     if entry.lingers_perhaps && by_us {
                         entry.lingers_perhaps = false;
-                        entry.connection.forget_linger();
+                        let linger = entry.connection.forget_linger();
+                        if entry.ended
+                            && let Some(linger) = linger
+                        {
+                            self.sites.lingers_not(entry.site, linger);
+                        }
                     }
                     if let Some(at) = entry.freed_at {
                         self.gone(at, sock, &mut tell);
@@ -103,6 +108,7 @@ impl Table {
             }
             Event::Gone { at, sock } => {
                 self.note_freed(sock);
+                self.subflows.remove(&sock);
                 let resets = self.hears.resets;
                 match self.entries.get_mut(&sock) {
                     Some(entry) if resets && entry.connection.is_reset_orphan() => {
@@ -112,6 +118,7 @@ impl Table {
                     _ => self.gone(at, sock, &mut tell),
                 }
             }
+            Event::Join { at, sock } => self.joined(at, sock, &mut tell),
             Event::Exit { pid, .. } => self.sites.process_exited(pid),
         }
     }
@@ -194,7 +201,8 @@ impl Table {
             connection.known = Known::Repaired;
         }
         let was_let_go = connection.app_closed_at.is_some();
-        if !self.hears.time_wait
+        // Where nothing hooks `tcp_time_wait`; a breakpoint there may be passed over, too.
+        if connection.linger.is_none()
             && let Some(state) = ending::lingers(old, new, how)
         {
             connection.note_linger(at, state, ending::TIME_WAIT);
@@ -245,6 +253,20 @@ impl Table {
             } else if std::mem::take(&mut entry.lingers_perhaps) {
                 tell(Change::TimeWait, at, &entry.connection);
             }
+        }
+    }
+
+    /// A socket is a further subflow of a connection that is known by its first.
+    fn joined(
+        &mut self,
+        at: BootTime,
+        sock: u64,
+        tell: &mut impl FnMut(Change, BootTime, &Connection),
+    ) {
+        // Named by address: another socket's, whose end was lost.
+        self.gone(at, sock, tell);
+        if self.subflows.len() < self.room {
+            self.subflows.insert(sock);
         }
     }
 

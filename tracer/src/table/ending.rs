@@ -36,8 +36,6 @@ pub(super) const HELD_BACK_MS: u64 = 20;
 pub struct Hears {
     /// That a program lets go of a socket, when it does.
     pub close: bool,
-    /// That a mini-socket takes a socket's place.
-    pub time_wait: bool,
     /// Resets, in and out.
     pub resets: bool,
 }
@@ -164,9 +162,9 @@ impl Connection {
     }
 
     /// No mini-socket took its place after all.
-    pub(super) fn forget_linger(&mut self) {
-        self.linger = None;
+    pub(super) fn forget_linger(&mut self) -> Option<Linger> {
         self.history.retain(|(state, _)| *state != State::TimeWait);
+        self.linger.take()
     }
 
     /// A RST went out or came in. No RST is answered by another; but `tcp_reset` also

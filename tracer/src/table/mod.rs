@@ -15,12 +15,14 @@ use crate::{
 mod apply;
 pub mod connection;
 mod ending;
+pub mod lingers;
 mod repair;
 pub mod site;
 mod sites;
 
 use connection::Connection;
 pub use ending::Hears;
+pub use repair::ByEnds;
 use repair::Freed;
 use site::{SiteKey, Tally};
 use sites::{SiteIndex, Sites};
@@ -117,6 +119,8 @@ pub struct Table {
     full_until: u64,
     /// Connections that the last snapshot should have shown and did not.
     missing: FxHashSet<u64>,
+    /// Sockets that are further subflows of an MPTCP connection.
+    subflows: FxHashSet<u64>,
 }
 
 impl Table {
@@ -140,6 +144,7 @@ impl Table {
             room: MAX_CONNECTIONS,
             full_until: 0,
             missing: FxHashSet::default(),
+            subflows: FxHashSet::default(),
         }
     }
 
@@ -175,6 +180,12 @@ impl Table {
     /// Counts a record that could not be decoded.
     pub fn count_undecodable(&mut self) {
         self.counters.undecodable += 1;
+    }
+
+    /// Records were lost: what the sites of now have opened and ended is from here on
+    /// only what was seen of it.
+    pub fn note_loss(&mut self) {
+        self.sites.mark_incomplete();
     }
 
     /// Sites that lost their own account for want of room.
@@ -268,7 +279,7 @@ impl Table {
             return;
         }
         if let Some(site) = entry.site.take() {
-            self.sites.strike(site, entry.origin, entry.ended);
+            self.sites.strike(site, entry);
         }
         let site = self.sites.enter(&entry.connection, &owner, entry.origin);
         entry.site = Some(site);

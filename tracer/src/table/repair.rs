@@ -20,6 +20,37 @@ pub(super) struct Freed {
     ends: FxHashSet<Ends>,
 }
 
+/// Names of connections by their ends: of several with the same ends all but one
+/// are in CLOSE.
+#[derive(Debug, Default)]
+pub struct ByEnds {
+    open: FxHashMap<Ends, u64>,
+    /// With the inode that each was last seen with; 0 where it was not.
+    closed: FxHashMap<Ends, Vec<(u32, u64)>>,
+}
+
+impl ByEnds {
+    /// The connection that a socket of a snapshot is. Each is found once. The table may
+    /// be ahead of the snapshot: what is open there may be in CLOSE here.
+    pub fn find(&mut self, socket: &Socket) -> Option<u64> {
+        let ends = &socket.ends;
+        if socket.state == State::Close {
+            self.take_closed(ends, socket.sample.inode)
+                .or_else(|| self.open.remove(ends))
+        } else {
+            let open = self.open.remove(ends);
+            open.or_else(|| self.take_closed(ends, socket.sample.inode))
+        }
+    }
+
+    fn take_closed(&mut self, ends: &Ends, inode: u32) -> Option<u64> {
+        let closed = self.closed.get_mut(ends)?;
+        let seen_with = |wanted| closed.iter().position(|&(inode, _)| inode == wanted);
+        let at = seen_with(inode).or_else(|| seen_with(0))?;
+        Some(closed.swap_remove(at).1)
+    }
+}
+
 impl Table {
     /// A snapshot is about to be taken: remember which sockets are freed from
     /// here on, so that they are not taken for missed ones.
@@ -63,23 +94,30 @@ impl Table {
         })
     }
 
+    /// Whether a socket is known to be a further subflow of an MPTCP connection.
+    #[must_use]
+    pub fn is_subflow(&self, sock: u64) -> bool {
+        self.subflows.contains(&sock)
+    }
+
     /// The connection called `sock`.
     #[must_use]
     pub fn get(&self, sock: u64) -> Option<&Connection> {
         self.entries.get(&sock).map(|entry| &entry.connection)
     }
 
-    /// The names of all connections by their ends. Of several with the same ends
-    /// all but one are in CLOSE.
+    /// The names of all connections by their ends.
     #[must_use]
-    pub fn by_ends(&self) -> FxHashMap<Ends, u64> {
-        let mut names = FxHashMap::default();
+    pub fn by_ends(&self) -> ByEnds {
+        let mut names = ByEnds::default();
         for connection in self.connections() {
-            let name = names.entry(ends_of(connection));
+            let ends = ends_of(connection);
+            let name = connection.id.sock;
             if connection.state == State::Close {
-                name.or_insert(connection.id.sock);
+                let inode = connection.sample.map_or(0, |sample| sample.inode);
+                names.closed.entry(ends).or_default().push((inode, name));
             } else {
-                name.insert_entry(connection.id.sock);
+                names.open.insert(ends, name);
             }
         }
         names

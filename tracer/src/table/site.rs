@@ -2,7 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::{clock::BootTime, decode::Comm, table::connection::Connection, tcp::Role};
+use crate::{
+    clock::BootTime,
+    decode::Comm,
+    table::{connection::Connection, lingers::Lingers},
+    tcp::Role,
+};
 
 /// What groups connections.
 ///
@@ -66,6 +71,8 @@ pub struct Tally {
     pub closed: u64,
     /// Ended with our FIN first, and left in TIME_WAIT or FIN_WAIT2.
     pub time_waits: u64,
+    /// Of those, what the kernel still has.
+    pub lingers: Lingers,
     /// Sum of the lifetimes of those ended whose opening was seen, in ms.
     pub lifetime_ms: u64,
     /// How many `lifetime_ms` sums up.
@@ -74,6 +81,8 @@ pub struct Tally {
     pub connect_failures: u64,
     /// Processes that this site stands for; 1 but for exited ones.
     pub processes: u64,
+    /// Records were lost while it was there: `opened` and `closed` may be more.
+    pub incomplete: bool,
     /// Opened and live at the watch's checkpoints, oldest first.
     pub curve: Vec<Point>,
 }

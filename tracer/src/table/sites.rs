@@ -7,10 +7,10 @@ use crate::{
     clock::BootTime,
     decode::{Comm, Owner},
     table::{
-        connection::Connection,
+        connection::{Connection, Linger},
         site::{Point, SiteKey, Tally},
     },
-    tcp::Role,
+    tcp::{Known, Role},
 };
 
 /// Points kept of each site's curve; when full, every other one is dropped.
@@ -63,6 +63,8 @@ impl Sites {
                 Origin::Opened => tally.opened += 1,
                 Origin::Inherited => tally.inherited += 1,
             }
+            // Found without its records: there may have been others.
+            tally.incomplete |= connection.known == Known::Repaired;
         }
         index
     }
@@ -132,14 +134,18 @@ impl Sites {
     }
 
     /// Takes back an entry of a connection that turns out to be another owner's.
-    pub(super) fn strike(&mut self, site: SiteIndex, origin: Origin, ended: bool) {
-        if let Some(tally) = self.tally(site) {
-            match origin {
-                Origin::Opened => tally.opened = tally.opened.saturating_sub(1),
-                Origin::Inherited => tally.inherited = tally.inherited.saturating_sub(1),
-            }
-            if ended {
-                tally.closed = tally.closed.saturating_sub(1);
+    pub(super) fn strike(&mut self, site: SiteIndex, entry: &Entry) {
+        let Some(tally) = self.tally(site) else {
+            return;
+        };
+        match entry.origin {
+            Origin::Opened => tally.opened = tally.opened.saturating_sub(1),
+            Origin::Inherited => tally.inherited = tally.inherited.saturating_sub(1),
+        }
+        if entry.ended {
+            tally.closed = tally.closed.saturating_sub(1);
+            if let Some(linger) = entry.connection.linger {
+                self.lingers_not(Some(site), linger);
             }
         }
     }
@@ -155,8 +161,10 @@ impl Sites {
             return;
         };
         tally.closed += 1;
-        if connection.linger.is_some() {
+        if let Some(linger) = connection.linger {
             tally.time_waits += 1;
+            let began = connection.closed_at.unwrap_or_default();
+            tally.lingers.add(began, linger);
         }
         if let (Some(opened), Some(closed)) = (connection.opened_at, connection.closed_at) {
             tally.lifetimes += 1;
@@ -167,6 +175,21 @@ impl Sites {
             && self.ending.contains(&pid)
         {
             self.process_exited(pid);
+        }
+    }
+
+    /// Takes back that an ended connection left something in the kernel.
+    pub(super) fn lingers_not(&mut self, site: Option<SiteIndex>, linger: Linger) {
+        if let Some(tally) = site.and_then(|index| self.tally(index)) {
+            tally.time_waits = tally.time_waits.saturating_sub(1);
+            tally.lingers.remove(linger);
+        }
+    }
+
+    pub(super) fn mark_incomplete(&mut self) {
+        let current = self.books.iter_mut().flatten().map(|(_, tally)| tally);
+        for tally in current.chain(self.exited.values_mut()) {
+            tally.incomplete = true;
         }
     }
 
@@ -229,6 +252,8 @@ impl Sites {
         sum.opened += tally.opened;
         sum.closed += tally.closed;
         sum.time_waits += tally.time_waits;
+        sum.lingers.add_all(&tally.lingers);
+        sum.incomplete |= tally.incomplete;
         sum.lifetime_ms += tally.lifetime_ms;
         sum.lifetimes += tally.lifetimes;
         sum.connect_failures += tally.connect_failures;

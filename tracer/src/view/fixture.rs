@@ -8,7 +8,7 @@ use crate::{
     model::{
         connection::{Connection, Holder},
         event::{Event, EventName},
-        report::{Check, CodeSite, Doctor, Group, GroupOwner, Leaks, Loss, Status, Summary},
+        report::{Check, CodeSite, Doctor, Group, GroupOwner, Leaks, Left, Loss, Status, Summary},
         untrusted::Untrusted,
     },
     tcp::{ClosedBy, Known, OwnerKnown, Role, State},
@@ -180,6 +180,12 @@ fn group(name: &str, verdict: Verdict, connections: Vec<Connection>) -> Group {
         opened: 40,
         closed: 40 - live.min(40),
         inherited: 0,
+        incomplete: true,
+        lingering: Left {
+            time_wait: 12,
+            fin_wait2: 1,
+            until: Some(noon(38_000)),
+        },
         oldest_age_ms: connections.first().and_then(|first| first.age_ms),
         states: [(state, live)].into(),
         connections,

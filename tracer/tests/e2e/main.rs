@@ -17,6 +17,7 @@ mod leaks;
 mod loss;
 mod middle;
 mod model;
+mod mptcp;
 mod netns;
 mod owners;
 mod privileges;

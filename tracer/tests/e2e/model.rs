@@ -27,7 +27,7 @@ use crate::support::{
 const CONNECTIONS: usize = 400;
 
 /// Connections that a failure shows.
-const SHOWN: usize = 5;
+const SHOWN: usize = 12;
 
 /// Fields that say how a connection went, as the driver names them too.
 const COURSE: [&str; 6] = [

@@ -18,7 +18,7 @@ use std::fs;
 use anyhow::{Result, bail};
 use clap::{ValueEnum, builder::PossibleValuesParser};
 
-use self::{kernel::KERNELS, matrix::Matrix, rootfs::Base, table::Table};
+use self::{kernel::KERNELS, matrix::Matrix, rootfs::Base, suite::PLANS, table::Table};
 use crate::{apt, artifacts, place, test};
 
 /// What packs and runs guests, and the package of each.
@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// The kernels to test on; without any, all of them
     #[arg(value_name = "KERNEL", value_parser = PossibleValuesParser::new(KERNELS.map(|k| k.name)))]
     kernels: Vec<String>,
+    /// Run only with this plan; without any, with all of them
+    #[arg(long = "plan", value_name = "PLAN", value_parser = PossibleValuesParser::new(PLANS))]
+    plans: Vec<String>,
     /// Run only the tests whose names contain this
     #[arg(long = "test", value_name = "NAME")]
     filter: Vec<String>,
@@ -80,8 +83,11 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     } else {
         args.filter.iter().map(String::as_str).collect()
     };
+    let is_wanted =
+        |plan: &&str| args.plans.is_empty() || args.plans.iter().any(|wanted| wanted == plan);
+    let plans: Vec<&str> = PLANS.into_iter().filter(is_wanted).collect();
     let settings = [
-        ("suite", suite::script(&filter)),
+        ("suite", suite::script(&plans, &filter)),
         ("fault", args.provoke.map_or("none", Fault::name).to_owned()),
     ];
     let matrix = Matrix {
@@ -95,7 +101,8 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         let name = kernel.name;
         table.add(name, &told);
         let done = done.err().map(|error| format!("{error:#}"));
-        let failed = done.into_iter().chain(told.failures(kernel.plans));
+        let must: Vec<&str> = kernel.plans.iter().copied().filter(is_wanted).collect();
+        let failed = done.into_iter().chain(told.failures(&must));
         failures.extend(failed.map(|failed| format!("{name} {failed}")));
     }
     print!("{table}");

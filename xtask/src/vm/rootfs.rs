@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    env,
     fs::{self, File},
     io,
     os::unix::fs::PermissionsExt as _,
@@ -58,8 +59,9 @@ impl Base {
         ours.write(
             "vm/environment",
             &format!(
-                "export CARGO_MANIFEST_DIR='{package}' TCPLEAK_BIN=/vm/tcpleak \
-                 TCPLEAK_PATIENCE={PATIENCE}\n"
+                "{}export CARGO_MANIFEST_DIR='{package}' TCPLEAK_BIN=/vm/tcpleak \
+                 TCPLEAK_PATIENCE={PATIENCE}\n",
+                settings_of_tests()
             ),
         )?;
         // Without what only debuggers read, which is most of it.
@@ -99,6 +101,15 @@ impl Base {
         }
         Ok(whole)
     }
+}
+
+/// The tests' own settings, such as how many connections the model makes, as the
+/// guest's shell reads them.
+fn settings_of_tests() -> String {
+    let variables = env::vars().filter(|(name, _)| name.starts_with("TCPLEAK_"));
+    variables
+        .map(|(name, value)| format!("export {name}='{}'\n", value.replace('\'', "'\\''")))
+        .collect()
 }
 
 /// A folder of files that an archive is made of.

@@ -1,7 +1,7 @@
 //! Which tests run in a guest.
 
 /// Every plan there is. Each kernel is asked which of them it supports.
-const PLANS: [&str; 3] = ["tracepoint", "fentry", "kprobe"];
+pub(crate) const PLANS: [&str; 3] = ["tracepoint", "fentry", "kprobe"];
 
 /// Parts of the names of tests that are about what tcpleak writes, or about itself:
 /// on any kernel that is the same, and `cargo xtask test` runs them.
@@ -18,10 +18,11 @@ pub(crate) const SHORT: [&str; 3] = ["held::", "model::", "what_io_uring_opened"
 /// Tests at a time: they wait more than they compute.
 const AT_A_TIME: &str = "--test-threads=4";
 
-/// The guest's file `suite`: a line for each plan, with the arguments of the tests.
-pub(crate) fn script(filter: &[&str]) -> String {
+/// The guest's file `suite`: a line for each of `plans`, with the arguments of the
+/// tests.
+pub(crate) fn script(plans: &[&str], filter: &[&str]) -> String {
     let mut script = String::new();
-    for (index, plan) in PLANS.into_iter().enumerate() {
+    for (index, plan) in plans.iter().copied().enumerate() {
         let mut words = vec![plan, AT_A_TIME];
         let mut left_out = OF_NO_KERNEL.to_vec();
         if index > 0 {

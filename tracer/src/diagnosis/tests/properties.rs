@@ -6,7 +6,10 @@ use crate::{
         rules::RULES,
         testing::{Conn, NOW, Site, conn, established, site},
     },
-    table::site::{Point, Tally},
+    table::{
+        lingers::Lingers,
+        site::{Point, Tally},
+    },
     tcp::{ClosedBy, Known, Role, State},
 };
 
@@ -111,6 +114,8 @@ fn any_tally() -> impl Strategy<Value = Tally> {
             lifetimes,
             connect_failures: 0,
             processes,
+            incomplete: false,
+            lingers: Lingers::default(),
             curve,
         }
     })

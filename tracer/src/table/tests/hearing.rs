@@ -18,7 +18,6 @@ impl Script {
         let mut script = Self::new();
         script.table = script.table.hearing(Hears {
             close: true,
-            time_wait: true,
             resets: true,
         });
         script

@@ -45,6 +45,8 @@ pub(super) struct Finding<'a> {
     opened: u64,
     closed: u64,
     inherited: u64,
+    incomplete: bool,
+    lingering: Lingering,
     oldest_age_ms: Option<u64>,
     states: &'a BTreeMap<State, u64>,
     connections: Rows<'a>,
@@ -58,6 +60,13 @@ struct Owner<'a> {
     cgroup: Option<&'a str>,
     container: Option<&'a str>,
     processes: u64,
+}
+
+#[derive(Serialize)]
+struct Lingering {
+    time_wait: u64,
+    fin_wait2: u64,
+    until: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -109,6 +118,12 @@ impl<'a> Finding<'a> {
             opened: group.opened,
             closed: group.closed,
             inherited: group.inherited,
+            incomplete: group.incomplete,
+            lingering: Lingering {
+                time_wait: group.lingering.time_wait,
+                fin_wait2: group.lingering.fin_wait2,
+                until: group.lingering.until.map(time),
+            },
             oldest_age_ms: group.oldest_age_ms,
             states: &group.states,
             connections: Rows(&group.connections),

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use jiff::Timestamp;
+
 use super::LeaksOptions;
 use crate::{
     diagnosis::{Class, Evidence},
@@ -39,7 +41,7 @@ pub(super) fn write(page: &mut Page<'_>, report: &Leaks, options: LeaksOptions) 
         .filter(|group| options.all || is_finding(group))
         .collect();
     for (number, group) in (1..).zip(&shown) {
-        block(page, number, group, options)?;
+        block(page, number, group, options, report.window.1)?;
         page.blank()?;
     }
     if !options.all {
@@ -84,6 +86,7 @@ fn block(
     number: usize,
     group: &Group,
     options: LeaksOptions,
+    now: Timestamp,
 ) -> io::Result<()> {
     let verdict = &group.verdict;
     let fault = verdict
@@ -107,6 +110,9 @@ fn block(
         whereabouts(page, &group.owner)?;
     }
     page.labelled("   count  ", counts(group))?;
+    if let Some(left) = left(group, now) {
+        page.labelled("   left   ", left)?;
+    }
     let mut label = "   site   ";
     for frame in &group.site.frames {
         page.labelled(label, frame)?;
@@ -172,8 +178,13 @@ fn whereabouts(page: &mut Page<'_>, owner: &GroupOwner) -> io::Result<()> {
 }
 
 fn counts(group: &Group) -> String {
+    let (more, why) = if group.incomplete {
+        ("+", " (records were lost)")
+    } else {
+        ("", "")
+    };
     let mut text = format!(
-        "{} live, {} opened, {} closed",
+        "{} live, {}{more} opened, {}{more} closed{why}",
         group.live, group.opened, group.closed
     );
     if group.inherited > 0 {
@@ -193,6 +204,21 @@ fn counts(group: &Group) -> String {
         None => {}
     }
     text
+}
+
+/// What ended ones have left in the kernel, and for how long.
+fn left(group: &Group, now: Timestamp) -> Option<String> {
+    let left = group.lingering;
+    let until = left.until?;
+    let lots = [(left.time_wait, "TIME_WAIT"), (left.fin_wait2, "FIN_WAIT2")];
+    let lots = lots.into_iter().filter(|(n, _)| *n > 0);
+    let lots: Vec<_> = lots.map(|(n, state)| format!("{n} in {state}")).collect();
+    let last = until.duration_since(now).as_millis();
+    Some(format!(
+        "{}, the last for another {}",
+        lots.join(", "),
+        duration(u64::try_from(last).unwrap_or(0))
+    ))
 }
 
 /// What the default leaves out, in one line.

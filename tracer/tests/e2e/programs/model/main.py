@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 
@@ -68,10 +69,11 @@ def start(seed, indices, cpu, hold, held):
     return os.fdopen(reader)
 
 
-def pass_on(worker):
+def pass_on(worker, turn):
     for line in worker:
-        # One write for each line, which no other reader's can come between.
-        sys.stdout.write(line)
+        # Standard output loses text where two threads fill its buffer at once.
+        with turn:
+            sys.stdout.write(line)
 
 
 def main():
@@ -90,7 +92,8 @@ def main():
     workers = [start(seed, range(n, count, len(cpus)), cpu, hold, held) for n, cpu in enumerate(cpus)]
     # All at once, so that none waits for a reader.
     with concurrent.futures.ThreadPoolExecutor(len(workers)) as readers:
-        list(readers.map(pass_on, workers))
+        turn = threading.Lock()
+        list(readers.map(lambda worker: pass_on(worker, turn), workers))
     print(json.dumps({"done": count}), flush=True)
     sys.stdin.read()
 
