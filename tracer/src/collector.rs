@@ -368,6 +368,9 @@ impl Collector {
                 }
             },
         );
+        if self.counts.lost() == self.mended {
+            self.table.note_mended();
+        }
         let work = snapshot.cost + clocks::thread_time().saturating_sub(used);
         outcome?;
         observer.settle()?;

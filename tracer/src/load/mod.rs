@@ -231,7 +231,7 @@ impl Tracer {
             let Some(attached) = self.ebpf.program_mut(program) else {
                 continue;
             };
-            if !is_second(program)
+            if !is_spare(program)
                 && let Ok(fd) = attached.fd()
             {
                 let kept = fd.as_fd().try_clone_to_owned();
@@ -266,7 +266,7 @@ impl Tracer {
             missed: self
                 .ebpf
                 .programs()
-                .filter(|(name, _)| !is_second(name))
+                .filter(|(name, _)| !is_spare(name))
                 .filter_map(|(_, program)| program.fd().ok())
                 .map(AsFd::as_fd)
                 .chain(self.detached.iter().map(AsFd::as_fd))
@@ -438,10 +438,11 @@ fn tick_ns() -> u32 {
     tick.map_or(0, |tick| u32::try_from(tick.tv_nsec()).unwrap_or(0))
 }
 
-/// Whether a program is the second of a pair: it matters only where the first was
-/// skipped.
-fn is_second(name: &str) -> bool {
-    name.ends_with("_again")
+/// Whether nothing is lost where the kernel skips a program: the second of a pair
+/// matters only where the first was skipped, and a mini-socket that is not told of is
+/// concluded (`table`).
+fn is_spare(name: &str) -> bool {
+    name.ends_with("_again") || name.starts_with("time_wait_")
 }
 
 /// How often the kernel skipped this program, from its fd's entry in /proc.

@@ -808,3 +808,31 @@ fn named_by_address_each_dead_socket_is_found_once() {
         "{dead:?}"
     );
 }
+
+#[test]
+fn a_close_after_a_snapshot_began_is_not_taken_back_by_it() {
+    let mut table = warm();
+    open(&mut table, SECOND, 7, 3);
+    let half = Circumstance {
+        in_shutdown: true,
+        ..Circumstance::default()
+    };
+    for step in [
+        (State::Established, State::FinWait1),
+        (State::FinWait1, State::FinWait2),
+    ] {
+        go(&mut table, SECOND, 7, 3, step, half);
+    }
+    table.begin_snapshot();
+    let held = socket(7, ends(4000, 80), State::FinWait2, 11);
+    let shown = snapshot(2 * SECOND, vec![held], &[(11, 50, 3)]);
+    let closes = Event::Close {
+        at: BootTime(2 * SECOND + 1),
+        sock: 7,
+        exiting: false,
+    };
+    table.apply(&closes, |_, _, _| {});
+    work_in(&mut table, &shown, true, false);
+    let let_go = table.get(7).and_then(|c| c.app_closed_at);
+    assert_eq!(let_go, Some(BootTime(2 * SECOND + 1)));
+}

@@ -182,10 +182,15 @@ impl Table {
         self.counters.undecodable += 1;
     }
 
-    /// Records were lost: what the sites of now have opened and ended is from here on
-    /// only what was seen of it.
+    /// Records were lost: what sites have opened and ended is now only what was seen
+    /// of it.
     pub fn note_loss(&mut self) {
-        self.sites.mark_incomplete();
+        self.sites.open_gap();
+    }
+
+    /// A snapshot taken since then is worked in, and nothing more was lost.
+    pub fn note_mended(&mut self) {
+        self.sites.close_gap();
     }
 
     /// Sites that lost their own account for want of room.

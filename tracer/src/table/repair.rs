@@ -251,7 +251,8 @@ impl Table {
 /// whether it is found let go.
 fn note_holding(entry: &mut Entry, sample: Sample) -> bool {
     let connection = &mut entry.connection;
-    if connection.state_at.is_some_and(|at| at > sample.at) {
+    let later = |at: Option<BootTime>| at.is_some_and(|at| at > sample.at);
+    if later(connection.state_at) || later(connection.app_closed_at) {
         // A server's socket has no inode either before it is accepted.
         return false;
     }

@@ -42,6 +42,8 @@ pub(super) struct Sites {
     /// Sites that were left the last time: room is made again once as many have
     /// come as may be kept, so that it costs little each.
     kept: usize,
+    /// Records were lost, and no snapshot has shown yet what they told of.
+    has_gap: bool,
     /// The checkpoints so far.
     marks: Vec<BootTime>,
 }
@@ -100,6 +102,7 @@ impl Sites {
         }
         let tally = Tally {
             processes: 1,
+            incomplete: self.has_gap,
             ..Tally::default()
         };
         let index = match self.free.pop() {
@@ -186,11 +189,18 @@ impl Sites {
         }
     }
 
-    pub(super) fn mark_incomplete(&mut self) {
+    /// Records were lost: of the sites of now, and of those that turn up until the
+    /// gap is closed, not all was heard.
+    pub(super) fn open_gap(&mut self) {
+        self.has_gap = true;
         let current = self.books.iter_mut().flatten().map(|(_, tally)| tally);
         for tally in current.chain(self.exited.values_mut()) {
             tally.incomplete = true;
         }
+    }
+
+    pub(super) fn close_gap(&mut self) {
+        self.has_gap = false;
     }
 
     /// Folds the sites of a process that has ended and left no connection into

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::TcpStream,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -11,7 +12,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::support::{
-    Program, Tcpleak,
+    Program, Storm, Tcpleak,
     net::{free_port, ss},
     random::number,
     report::{groups_of, list},
@@ -170,37 +171,24 @@ const STOPPED: u64 = 5;
 /// One connection of so many is kept.
 const KEPT: u32 = 100;
 
-/// A storm of connections while the tracer stands still, and then none.
-struct Storm {
-    program: Program,
-    port: u16,
+/// A storm passes while the tracer stands still; then none. Returns what is open.
+fn sleep_through(storm: &Storm, tcpleak: &Tcpleak) -> Result<[Vec<TcpStream>; 2]> {
+    tcpleak.signal(Signal::SIGSTOP)?;
+    let stopped = Duration::from_secs(number("TCPLEAK_STOP_SECONDS")?.unwrap_or(STOPPED));
+    let blowing = storm.blow(KEPT)?;
+    sleep(stopped);
+    let opened = u64::from(blowing.opened());
+    let per_second = opened * 1_000 / u64::try_from(stopped.as_millis())?;
+    println!("{opened} connections in {stopped:?}, {per_second} a second");
+    tcpleak.signal(Signal::SIGCONT)?;
+    blowing.stop()
 }
 
-impl Storm {
-    fn start() -> Result<Self> {
-        let program = Program::start("storm", &KEPT.to_string())?;
-        let port = u16::try_from(program.hear()?["port"].as_u64().context("no port")?)?;
-        Ok(Self { program, port })
-    }
-
-    fn passes(&mut self, tcpleak: &Tcpleak) -> Result<()> {
-        tcpleak.signal(Signal::SIGSTOP)?;
-        self.program.ask("go")?;
-        let stopped = Duration::from_secs(number("TCPLEAK_STOP_SECONDS")?.unwrap_or(STOPPED));
-        sleep(stopped);
-        let opened = &self.program.ask("count")?["count"];
-        println!("{opened} connections in {stopped:?}");
-        tcpleak.signal(Signal::SIGCONT)?;
-        self.program.ask("stop")?;
-        Ok(())
-    }
-
-    /// Both ends of each connection, as `ss` has them.
-    fn held(&self) -> Result<BTreeSet<(String, String)>> {
-        let listed = ss(self.port)?.into_iter();
-        let held = listed.filter(|socket| socket.state == "ESTABLISHED");
-        Ok(held.map(|socket| (socket.local, socket.remote)).collect())
-    }
+/// Both ends of each connection, as `ss` has them.
+fn held(storm: &Storm) -> Result<BTreeSet<(String, String)>> {
+    let listed = ss(storm.port)?.into_iter();
+    let held = listed.filter(|socket| socket.state == "ESTABLISHED");
+    Ok(held.map(|socket| (socket.local, socket.remote)).collect())
 }
 
 fn ends(connection: &Value) -> Option<(String, String)> {
@@ -210,35 +198,38 @@ fn ends(connection: &Value) -> Option<(String, String)> {
 
 #[test]
 fn after_a_storm_that_it_slept_through_it_knows_what_is_open() -> Result<()> {
-    let mut storm = Storm::start()?;
+    let storm = Storm::new()?;
     let tcpleak = Tcpleak::watching(&format!(
         "trace --ring-size 64KiB --port {} --format jsonl",
         storm.port
     ))?;
     // What the first snapshot finds was there before, as far as can be told.
+    let mut probe = storm.pair()?;
     wait_for("the first snapshot", || {
-        storm.program.ask("probe")?;
+        probe = storm.pair()?;
         let lines = tcpleak.lines()?;
         let is_told = lines.iter().any(|event| event["holders"].is_array());
         Ok(is_told.then_some(()))
     })?;
-    storm.passes(&tcpleak)?;
+    drop(probe);
+    let open = sleep_through(&storm, &tcpleak)?;
     let since = Instant::now();
     let mut read = 0;
-    let mut open = BTreeMap::new();
+    let mut known = BTreeMap::new();
     wait_for("the mending", || {
         for event in tcpleak.lines_after(&mut read)? {
             let id = event["id"].as_str().map(str::to_owned);
             if event["event"] == "gone" {
-                open.remove(&id);
+                known.remove(&id);
             } else if id.is_some() && event["role"] != "listener" {
-                open.insert(id, ends(&event));
+                known.insert(id, ends(&event));
             }
         }
-        let told: BTreeSet<_> = open.values().flatten().cloned().collect();
-        Ok((told == storm.held()?).then_some(()))
+        let told: BTreeSet<_> = known.values().flatten().cloned().collect();
+        Ok((told == held(&storm)?).then_some(()))
     })?;
     println!("mended after {:?}", since.elapsed());
+    drop(open);
     let finished = tcpleak.interrupt()?;
     println!("{}", finished.stderr);
     assert!(!finished.stderr.contains(" 0 records lost"));
@@ -247,21 +238,23 @@ fn after_a_storm_that_it_slept_through_it_knows_what_is_open() -> Result<()> {
 
 #[test]
 fn after_a_storm_that_it_slept_through_no_verdict_names_what_is_gone() -> Result<()> {
-    let mut storm = Storm::start()?;
+    let storm = Storm::new()?;
     let tcpleak = Tcpleak::watching(&format!(
         "leaks --ring-size 64KiB --port {} --for 1h --all --format json",
         storm.port
     ))?;
-    storm.passes(&tcpleak)?;
+    let open = sleep_through(&storm, &tcpleak)?;
     let report = tcpleak.interrupt_after(Duration::from_secs(5))?.json()?;
     println!("{}", report["loss"]);
     assert!(report["loss"]["ring_full"].as_u64() > Some(0), "{report}");
     assert!(report["loss"]["repaired"].as_u64() > Some(0), "{report}");
     assert_eq!(report["summary"]["leaked"], 0, "{report}");
     assert_eq!(report["summary"]["stuck"], 0, "{report}");
-    let held = storm.held()?;
+    let held = held(&storm)?;
+    assert_eq!(held.len(), open[0].len() + open[1].len());
     assert_eq!(report["summary"]["live"], held.len(), "{report}");
     for group in list(&report, "groups")? {
+        assert_eq!(group["incomplete"], true, "{group}");
         for connection in list(group, "connections")? {
             let is_open = ends(connection).is_some_and(|ends| held.contains(&ends));
             assert!(is_open, "{connection}");

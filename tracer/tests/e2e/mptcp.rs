@@ -86,7 +86,8 @@ fn its_subflows_are_one_connection_from_first_to_last() -> Result<()> {
         let gone = gone.context("it is not gone")?;
         assert_eq!(gone["opener_fd"], said[role], "{gone}");
         assert_eq!(gone["opener_pid"], program.pid(), "{gone}");
-        assert_eq!(gone["tx_bytes"], bytes, "{gone}");
+        // MPTCP sends again what a slow machine acknowledges late.
+        assert!(gone["tx_bytes"].as_u64() >= Some(bytes), "{gone}");
     }
     Ok(())
 }

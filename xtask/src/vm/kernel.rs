@@ -29,6 +29,8 @@ pub(crate) struct Kernel {
     /// How further packages of the same version are called before it: where the
     /// image is packaged alone, those of the modules and of their indices.
     further: &'static [&'static str],
+    /// Parts of the names of tests that are about what this kernel does not have.
+    pub(crate) lacks: &'static [&'static str],
     /// Plans that this kernel must support.
     pub(crate) plans: &'static [&'static str],
 }
@@ -39,6 +41,8 @@ pub(crate) const KERNELS: [Kernel; 4] = [
     Kernel {
         name: "5.10",
         suites: &["bullseye", "bullseye-security"],
+        // Built without CONFIG_MPTCP.
+        lacks: &["mptcp::"],
         ..CLOUD
     },
     Kernel {
@@ -68,6 +72,7 @@ const CLOUD: Kernel = Kernel {
     image: "linux-image-",
     ending: "-cloud-amd64-unsigned",
     further: &[],
+    lacks: &[],
     plans: &["fentry", "kprobe", "tracepoint"],
 };
 

@@ -15,6 +15,7 @@ use super::{
     guest::Guest,
     kernel::{Files, Kernel},
     rootfs::Base,
+    suite::Suite,
     told::Told,
 };
 use crate::command::step;
@@ -23,16 +24,18 @@ use crate::command::step;
 const AT_A_TIME: usize = 2;
 
 /// What the guests have in common.
-pub(crate) struct Matrix {
+pub(crate) struct Matrix<'a> {
     /// The folder for what is made for each
     pub(crate) work: PathBuf,
     /// Their files
     pub(crate) base: Base,
-    /// Files for /vm, with their names
-    pub(crate) settings: [(&'static str, String); 2],
+    /// What they run
+    pub(crate) suite: Suite<'a>,
+    /// What happens to them instead, as `init.sh` knows it
+    pub(crate) fault: &'static str,
 }
 
-impl Matrix {
+impl Matrix<'_> {
     /// Runs a guest for each kernel; what they told is in the same order.
     pub(crate) fn run(&self, kernels: &[(Kernel, Files)]) -> Vec<(Told, Result<()>)> {
         let queue: VecDeque<_> = kernels.iter().enumerate().collect();
@@ -72,9 +75,13 @@ impl Matrix {
     fn boot(&self, kernel: &Kernel, files: &Files, told: &mut Told) -> Result<()> {
         let folder = self.work.join(kernel.name);
         fs::create_dir_all(&folder)?;
+        let settings = [
+            ("suite", self.suite.script(kernel.lacks)),
+            ("fault", self.fault.to_owned()),
+        ];
         let guest = Guest {
             kernel: files,
-            initramfs: &self.base.initramfs(&folder, files, &self.settings)?,
+            initramfs: &self.base.initramfs(&folder, files, &settings)?,
             console: folder.join("console.log"),
         };
         step(format_args!("{}: booting {}", kernel.name, files.release));

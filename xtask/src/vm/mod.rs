@@ -18,7 +18,13 @@ use std::fs;
 use anyhow::{Result, bail};
 use clap::{ValueEnum, builder::PossibleValuesParser};
 
-use self::{kernel::KERNELS, matrix::Matrix, rootfs::Base, suite::PLANS, table::Table};
+use self::{
+    kernel::KERNELS,
+    matrix::Matrix,
+    rootfs::Base,
+    suite::{PLANS, Suite},
+    table::Table,
+};
 use crate::{apt, artifacts, place, test};
 
 /// What packs and runs guests, and the package of each.
@@ -86,14 +92,11 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let is_wanted =
         |plan: &&str| args.plans.is_empty() || args.plans.iter().any(|wanted| wanted == plan);
     let plans: Vec<&str> = PLANS.into_iter().filter(is_wanted).collect();
-    let settings = [
-        ("suite", suite::script(&plans, &filter)),
-        ("fault", args.provoke.map_or("none", Fault::name).to_owned()),
-    ];
     let matrix = Matrix {
         work,
         base,
-        settings,
+        suite: Suite { plans, filter },
+        fault: args.provoke.map_or("none", Fault::name),
     };
     let mut table = Table::default();
     let mut failures = Vec::new();

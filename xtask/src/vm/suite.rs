@@ -13,25 +13,35 @@ const OF_NO_PLAN: [&str; 1] = ["ps::"];
 
 /// Parts of the names of tests whose outcome hangs on the kernel most: what each
 /// record says, and what snapshots find.
-pub(crate) const SHORT: [&str; 3] = ["held::", "model::", "what_io_uring_opened"];
+pub(crate) const SHORT: [&str; 4] = ["held::", "model::", "mptcp::", "what_io_uring_opened"];
 
 /// Tests at a time: they wait more than they compute.
 const AT_A_TIME: &str = "--test-threads=4";
 
-/// The guest's file `suite`: a line for each of `plans`, with the arguments of the
-/// tests.
-pub(crate) fn script(plans: &[&str], filter: &[&str]) -> String {
-    let mut script = String::new();
-    for (index, plan) in plans.iter().copied().enumerate() {
-        let mut words = vec![plan, AT_A_TIME];
-        let mut left_out = OF_NO_KERNEL.to_vec();
-        if index > 0 {
-            left_out.extend(OF_NO_PLAN);
+/// Which tests were asked for.
+pub(crate) struct Suite<'a> {
+    /// The plans to run them with
+    pub(crate) plans: Vec<&'a str>,
+    /// Parts of their names; all where there is none
+    pub(crate) filter: Vec<&'a str>,
+}
+
+impl Suite<'_> {
+    /// A guest's file `suite`: a line for each plan, with the arguments of the tests.
+    /// `lacks`: parts of the names of tests that its kernel has nothing for.
+    pub(crate) fn script(&self, lacks: &[&str]) -> String {
+        let mut script = String::new();
+        for (index, plan) in self.plans.iter().copied().enumerate() {
+            let mut words = vec![plan, AT_A_TIME];
+            let mut left_out = [&OF_NO_KERNEL, lacks].concat();
+            if index > 0 {
+                left_out.extend(OF_NO_PLAN);
+            }
+            words.extend(left_out.into_iter().flat_map(|name| ["--skip", name]));
+            words.extend(&self.filter);
+            script.push_str(&words.join(" "));
+            script.push('\n');
         }
-        words.extend(left_out.into_iter().flat_map(|name| ["--skip", name]));
-        words.extend(filter);
-        script.push_str(&words.join(" "));
-        script.push('\n');
+        script
     }
-    script
 }

@@ -9,6 +9,7 @@ pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod random;
 pub(crate) mod report;
+pub(crate) mod storm;
 pub(crate) mod strace;
 pub(crate) mod tcpleak;
 pub(crate) mod temp;
@@ -24,6 +25,7 @@ use anyhow::{Result, bail};
 pub(crate) use netns::Netns;
 pub(crate) use nginx::Nginx;
 pub(crate) use program::Program;
+pub(crate) use storm::Storm;
 pub(crate) use tcpleak::Tcpleak;
 pub(crate) use witness::Witness;
 
