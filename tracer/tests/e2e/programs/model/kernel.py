@@ -201,10 +201,11 @@ def set_tcp(fd, option, value):
 
 def keepalive(fd):
     """The shortest: given up on after two seconds."""
-    with borrowed(fd) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option in socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT:
         set_tcp(fd, option, 1)
+    # Last: one that has been idle for long is probed at once, at the interval then set.
+    with borrowed(fd) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 def deafen(fd):
