@@ -39,14 +39,37 @@ const COURSE: [&str; 6] = [
     "rx_bytes",
 ];
 
+/// Runs until one loses nothing. The kernel skips a breakpoint's program where it
+/// interrupts any task that is inside bpf(2) (`bpf_disable_instrumentation`), and
+/// counts that; of such a run nothing can be said.
+const TRIES: u32 = 3;
+
 #[test]
 fn every_record_is_what_was_done() -> Result<()> {
     let count = setting("TCPLEAK_MODEL_CONNECTIONS")?.unwrap_or(CONNECTIONS);
-    let seed = match setting("TCPLEAK_MODEL_SEED")? {
-        Some(seed) => seed,
-        None => SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos(),
-    };
-    println!("TCPLEAK_MODEL_SEED={seed} TCPLEAK_MODEL_CONNECTIONS={count}");
+    let mut lost = Vec::new();
+    for _ in 0..TRIES {
+        let seed = match setting("TCPLEAK_MODEL_SEED")? {
+            Some(seed) => seed,
+            None => SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos(),
+        };
+        println!("TCPLEAK_MODEL_SEED={seed} TCPLEAK_MODEL_CONNECTIONS={count}");
+        match run(seed, count)? {
+            Outcome::Equal => return Ok(()),
+            Outcome::Lossy(said) => lost.push(said),
+        }
+    }
+    bail!("each run lost records:\n{}", lost.join("\n"))
+}
+
+/// How a run came out that did not differ.
+enum Outcome {
+    Equal,
+    /// It lost records; what it said of that.
+    Lossy(String),
+}
+
+fn run(seed: u32, count: usize) -> Result<Outcome> {
     let netns = Netns::new()?;
     let witness = Witness::new()?;
     let arguments = format!("trace --netns {} --format jsonl", netns.name);
@@ -68,11 +91,10 @@ fn every_record_is_what_was_done() -> Result<()> {
     let open = ss_in(&netns)?;
     let finished = tcpleak.interrupt()?;
     ensure!(finished.code == Some(0), "{}", finished.stderr);
-    ensure!(
-        finished.stderr.contains(" 0 records lost"),
-        "nothing can be said of a run that lost records: {}",
-        finished.stderr
-    );
+    if !finished.stderr.contains(" 0 records lost") {
+        println!("{}", finished.stderr);
+        return Ok(Outcome::Lossy(finished.stderr));
+    }
     lives.add(finished.lines_after(read)?)?;
     driver.finish()?;
 
@@ -100,7 +122,7 @@ fn every_record_is_what_was_done() -> Result<()> {
             differences[..differences.len().min(SHOWN)].join("\n")
         );
     }
-    Ok(())
+    Ok(Outcome::Equal)
 }
 
 fn setting<T: FromStr>(name: &str) -> Result<Option<T>> {
