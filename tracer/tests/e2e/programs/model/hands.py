@@ -80,7 +80,10 @@ class Child:
         self.control.send(json.dumps(["call", operation, *arguments]).encode())
 
     def is_done(self):
-        return bool(select.select([self.control], [], [], 0)[0])
+        # Not select(2), which knows fds below 1024 only.
+        control = select.poll()
+        control.register(self.control, select.POLLIN)
+        return bool(control.poll(0))
 
     def finish(self):
         return self._answer()[0]
