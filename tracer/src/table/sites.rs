@@ -63,6 +63,7 @@ impl Sites {
                 Origin::Opened => tally.opened += 1,
                 Origin::Inherited => tally.inherited += 1,
             }
+            tally.note_live();
         }
         index
     }
@@ -154,14 +155,7 @@ impl Sites {
         let Some(tally) = site.and_then(|index| self.tally(index)) else {
             return;
         };
-        tally.closed += 1;
-        if connection.linger.is_some() {
-            tally.time_waits += 1;
-        }
-        if let (Some(opened), Some(closed)) = (connection.opened_at, connection.closed_at) {
-            tally.lifetimes += 1;
-            tally.lifetime_ms += closed.ms_since(opened);
-        }
+        tally.note_end(connection);
         let pid = site.and_then(|index| Some(self.books.get(index as usize)?.as_ref()?.0.pid));
         if let Some(pid) = pid
             && self.ending.contains(&pid)
@@ -218,21 +212,7 @@ impl Sites {
                 .collect(),
             ..Tally::default()
         });
-        // Checkpoints are taken of all sites at once, so points of one time add up.
-        for point in &tally.curve {
-            if let Ok(same) = sum.curve.binary_search_by_key(&point.at, |point| point.at) {
-                sum.curve[same].opened += point.opened;
-                sum.curve[same].live += point.live;
-            }
-        }
-        sum.inherited += tally.inherited;
-        sum.opened += tally.opened;
-        sum.closed += tally.closed;
-        sum.time_waits += tally.time_waits;
-        sum.lifetime_ms += tally.lifetime_ms;
-        sum.lifetimes += tally.lifetimes;
-        sum.connect_failures += tally.connect_failures;
-        sum.processes += tally.processes;
+        sum.absorb(tally);
     }
 
     pub(super) fn checkpoint(&mut self, at: BootTime) {
