@@ -4,6 +4,7 @@ use crate::{
     diagnosis::{
         Case, Class,
         rules::RULES,
+        runtime::Runtime,
         testing::{Conn, NOW, Site, conn, established, site},
     },
     table::site::{Point, Tally},
@@ -112,6 +113,7 @@ fn any_tally() -> impl Strategy<Value = Tally> {
             connect_failures: 0,
             processes,
             curve,
+            ..Tally::default()
         }
     })
 }
@@ -129,6 +131,10 @@ proptest! {
             host: &site.host,
             from: NOW.minus_ms(site.watched_ms),
             now: NOW,
+            runtime: Runtime::Unknown,
+            destinations: site.destinations,
+            inbound: &[],
+            significance: 0.01,
         };
         for verdict in RULES.iter().filter_map(|rule| rule(&case)).chain([counted]) {
             prop_assert!(!verdict.why.is_empty() && !verdict.fix.is_empty());
@@ -146,6 +152,10 @@ proptest! {
             host: &site.host,
             from: NOW.minus_ms(site.watched_ms),
             now: NOW,
+            runtime: Runtime::Unknown,
+            destinations: site.destinations,
+            inbound: &[],
+            significance: 0.01,
         };
         let class = crate::diagnosis::judge(&case).class;
         prop_assert!(!matches!(class, Class::Leak | Class::Stuck | Class::Peer), "{class}");
