@@ -187,7 +187,7 @@ pub(crate) fn p_value(windows: &[Window; 2]) -> Option<f64> {
 
 /// The share left behind of all opened, in percent.
 pub(crate) fn percent(windows: &[Window; 2]) -> f64 {
-    let opened = windows[0].opened + windows[1].opened;
+    let opened = windows[0].opened.saturating_add(windows[1].opened);
     let left = windows[0].left + windows[1].left;
     (1000.0 * real(left) / real(opened.max(1))).round() / 10.0
 }

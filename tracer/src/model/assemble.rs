@@ -349,3 +349,6 @@ pub fn comm_of(key: &SiteKey) -> Option<Untrusted> {
     let bytes = key.comm.bytes();
     (!bytes.is_empty()).then(|| Untrusted::from_bytes(bytes))
 }
+
+#[cfg(test)]
+mod tests;

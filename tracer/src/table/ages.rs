@@ -83,9 +83,12 @@ impl Ages {
         });
         // Of equals the first.
         let (count, from) = sums.rev().max_by_key(|&(count, _)| count)?;
+        let used = |index: &usize| counts[*index] > 0;
+        let first = (from..from + CLUSTER).find(used)?;
+        let last = (from..from + CLUSTER).rfind(used)?;
         Some(Cluster {
-            from_ms: start_ms(from),
-            to_ms: start_ms(from + CLUSTER),
+            from_ms: start_ms(first),
+            to_ms: start_ms(last + 1),
             count,
         })
     }

@@ -12,7 +12,7 @@ use crate::{
         signs::{PATIENCE_MS, SEVERAL},
         text::{connections, place, program, span},
     },
-    table::connection::{Connection, Holders},
+    table::connection::Connection,
     tcp::{Known, Role, State},
 };
 
@@ -30,9 +30,7 @@ struct Inherited {
 
 fn inherited(case: &Case<'_>, connection: &Connection) -> Option<Inherited> {
     let opener = connection.opener()?;
-    let Holders::These(holders) = &connection.holders else {
-        return None;
-    };
+    let holders = connection.holders()?;
     let is_let_go = holders.iter().all(|holder| holder.pid != opener.pid);
     if holders.is_empty() || !is_let_go || connection.known != Known::Observed {
         return None;

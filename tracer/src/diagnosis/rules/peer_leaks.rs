@@ -10,7 +10,9 @@ use std::net::SocketAddr;
 use crate::{
     diagnosis::{
         Case, Class, Confidence, Evidence, Fault, Verdict,
+        signs::SEVERAL,
         text::{place, span},
+        trend::halves_by_time,
     },
     tcp::{ClosedBy, Role},
 };
@@ -44,6 +46,12 @@ pub fn check(case: &Case<'_>) -> Option<Verdict> {
     if case.watched_ms() < WATCH_MS || own < ORPHANS {
         return None;
     }
+    // A pool at the other end that we hung up on does not close before it is used.
+    let several = SEVERAL as u64;
+    let goes_on = halves_by_time(case)?.iter().all(|half| half.closed >= several);
+    if !goes_on {
+        return None;
+    }
     // Little's law: how long one stays is their number over the rate of arrivals.
     let stay_ms = own.saturating_mul(case.watched_ms()) / closed.max(own);
     if stay_ms < STAY_MS.min(case.watched_ms() / 2) {
@@ -55,7 +63,7 @@ pub fn check(case: &Case<'_>) -> Option<Verdict> {
         confidence: Confidence::High,
         fault: Some(Fault::Peer),
         why: format!(
-            "{own} connections {} that we have closed wait in FIN_WAIT2 for the other side to close, for {} and longer on average; there they are in CLOSE_WAIT, leaked",
+            "{own} connections {} that we have closed wait in FIN_WAIT2 for the other side to close: at the rate at which we close, for about {} each; there they are in CLOSE_WAIT, leaked",
             place(case),
             span(stay_ms),
         ),

@@ -76,7 +76,7 @@ pub fn check(case: &Case<'_>) -> Option<Verdict> {
     if !is_proven || case.have_twins(&left) {
         return None;
     }
-    let opened = windows[0].opened + windows[1].opened;
+    let opened = windows[0].opened.saturating_add(windows[1].opened);
     let affected = left.len();
     let share = percent(&windows);
     Some(Verdict {

@@ -13,7 +13,7 @@ use crate::{
         runtime::Runtime,
         testing::{Conn, Site, close_wait, established, site},
     },
-    table::connection::{Holder, Holders},
+    table::connection::Holder,
     tcp::{ClosedBy, OwnerKnown},
 };
 
@@ -52,7 +52,7 @@ fn handed_on(mut conn: Conn, heir: &str) -> Conn {
         fd: 7,
         comm,
     };
-    conn.0.holders = Holders::These([holder].into());
+    conn.0.note_holders(&[holder]);
     conn
 }
 
@@ -107,7 +107,7 @@ fn shared_by_both_is_not_inherited() {
     let mut both = established(40_100, 40_000);
     let comm = both.0.owner.expect("an owner").comm;
     let holder = |pid| Holder { pid, fd: 7, comm };
-    both.0.holders = Holders::These([holder(OPENER), holder(HEIR)].into());
+    both.0.note_holders(&[holder(OPENER), holder(HEIR)]);
     is_healthy(&site().with(3, both));
     // Who opened it was not seen.
     let old = handed_on(established(40_100, 40_000).inherited(), "sleep");

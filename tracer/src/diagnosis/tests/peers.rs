@@ -330,6 +330,12 @@ fn a_peer_that_never_closes() {
     is_healthy(&orphans(9, 9));
     // A busy client passes through it for milliseconds.
     is_healthy(&orphans(3_000, 40));
+    // A pool at the other end, hung up on at once.
+    let mut once = site().closed(40, 20_000, 50);
+    once.tally.fin_waits = 40;
+    once.tally.ended_by[ClosedBy::Local as usize] = 40;
+    once.host.orphans.insert(once.key.end, 40);
+    is_healthy(&once);
     // Another program's.
     let mut others = orphans(60, 58);
     others.tally.fin_waits = 0;
