@@ -37,6 +37,8 @@ pub(crate) enum Traffic {
     Burst(f64, f64, [u64; 2]),
     /// Between none and twice the rate, once in so many milliseconds.
     Waves(f64, u64),
+    /// This rate for half a second, once in so many milliseconds.
+    Pulses(f64, u64),
     /// None after so many milliseconds of the watch.
     Ends(f64, u64),
 }
@@ -243,6 +245,13 @@ impl Run {
             Traffic::Waves(mean, period) => {
                 let turn = real(self.now % period) / real(period) * std::f64::consts::TAU;
                 mean * (1.0 + turn.sin())
+            }
+            Traffic::Pulses(rate, period) => {
+                if self.now % period < 500 {
+                    rate
+                } else {
+                    0.0
+                }
             }
             Traffic::Ends(rate, end) => {
                 if ms < end {

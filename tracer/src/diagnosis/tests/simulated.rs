@@ -25,6 +25,8 @@ fn any_traffic() -> impl Strategy<Value = Traffic> {
         (0.0..2.0_f64, 5.0..100.0_f64, 0..WATCH_MS, 500..20_000_u64)
             .prop_map(|(usual, high, start, ms)| Traffic::Burst(usual, high, [start, start + ms])),
         (rate(), 2_000..90_000_u64).prop_map(|(mean, period)| Traffic::Waves(mean, period)),
+        (2.0..100.0_f64, 1_000..30_000_u64)
+            .prop_map(|(rate, period)| Traffic::Pulses(rate, period)),
         (rate(), 0..WATCH_MS).prop_map(|(rate, end)| Traffic::Ends(rate, end)),
     ]
 }
@@ -165,6 +167,29 @@ fn a_client_for_each_request() {
         ..world
     };
     assert_eq!(patient.site().code(), unbounded_growth::CODE);
+}
+
+/// A cron job's burst every ten seconds: the peer ends all before the next.
+#[test]
+fn a_pool_that_is_asked_in_bursts() {
+    let world = World {
+        traffic: Traffic::Pulses(60.0, 9_700),
+        answer_ms: [300, 900],
+        pool: Some(Pool {
+            cap: 100,
+            max_idle: 100,
+            last_first: true,
+            idle_ms: None,
+            reads: true,
+        }),
+        leak: None,
+        peer_idle_ms: Some(5_000),
+        ..busy(100)
+    };
+    for seed in 0..40 {
+        let verdict = World { seed, ..world }.site().judge();
+        assert_eq!(verdict.class, Class::Healthy, "{}", verdict.why);
+    }
 }
 
 #[test]
