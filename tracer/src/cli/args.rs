@@ -44,6 +44,9 @@ pub enum Command {
     Trace(TraceArgs),
     /// List connections open now: owner, state, idle time, queues, bytes
     Ps(PsArgs),
+    /// Explain a verdict: its cause, how it is recognised, how to fix it
+    #[command(after_help = EXPLAIN_HELP)]
+    Explain(ExplainArgs),
     /// Say what this host supports, what would be used, and what is missing
     Doctor(DoctorArgs),
 }
@@ -61,6 +64,11 @@ const TRACE_HELP: &str = "\
 Examples:
   tcpleak trace --port 5432                what happens on PostgreSQL's port
   tcpleak trace --format jsonl | jq .      one JSON object a line";
+
+const EXPLAIN_HELP: &str = "\
+Examples:
+  tcpleak explain missing-close            what it means, and the fix
+  tcpleak explain --list                   all verdicts";
 
 /// `leaks`
 #[derive(Clone, Debug, Args)]
@@ -113,6 +121,17 @@ pub struct PsArgs {
     pub selection: SelectionArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// `explain`
+#[derive(Clone, Debug, Args)]
+pub struct ExplainArgs {
+    /// Name of the verdict, as in a report
+    #[arg(value_name = "CODE", required_unless_present = "list")]
+    pub code: Option<String>,
+    /// List all verdicts, in a line each
+    #[arg(long, conflicts_with = "code")]
+    pub list: bool,
 }
 
 /// `doctor`

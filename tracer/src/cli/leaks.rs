@@ -1,6 +1,6 @@
 //! `tcpleak leaks`
 
-use std::{collections::HashMap, fs};
+use std::{cell::RefCell, collections::HashMap, fs, net::SocketAddr};
 
 use anyhow::Result;
 use tokio::time::sleep;
@@ -109,6 +109,8 @@ async fn watch(
             )
     };
     let shows_all = !selection.wants_owner() && args.selection.cgroup.is_none();
+    let owners = Owners::default();
+    let owner_of = |key: &SiteKey, tally: &Tally| owners.of(key, tally);
     let groups = assemble::groups(&collector.table, &host(&snapshot), moment, wants, owner_of);
     Ok(Leaks {
         host: host_name(),
@@ -125,41 +127,82 @@ async fn watch(
     })
 }
 
-fn owner_of(key: &SiteKey, tally: &Tally) -> GroupOwner {
-    let pid = (key.pid != 0).then_some(key.pid);
-    let process = pid.map(enrich::process).unwrap_or_default();
+/// Looks owners up, each process once.
+#[derive(Default)]
+struct Owners {
+    known: RefCell<HashMap<u32, GroupOwner>>,
+}
+
+impl Owners {
+    fn of(&self, key: &SiteKey, tally: &Tally) -> GroupOwner {
+        let comm = assemble::comm_of(key);
+        let processes = tally.processes;
+        let Some(pid) = (key.pid != 0).then_some(key.pid) else {
+            return GroupOwner {
+                comm,
+                processes,
+                ..GroupOwner::default()
+            };
+        };
+        let mut known = self.known.borrow_mut();
+        let owner = known.entry(pid).or_insert_with(|| look_up(pid));
+        GroupOwner {
+            comm,
+            processes,
+            ..owner.clone()
+        }
+    }
+}
+
+fn look_up(pid: u32) -> GroupOwner {
+    let process = enrich::process(pid);
+    let path = process.exe.as_ref().map(Untrusted::raw);
     GroupOwner {
-        pid,
-        comm: assemble::comm_of(key),
+        pid: Some(pid),
+        runtime: enrich::runtime::of(pid, path),
+        fds: enrich::fds(pid),
         exe: process.exe,
         cgroup: process.cgroup,
         container: process.container,
-        processes: tally.processes,
+        ..GroupOwner::default()
     }
 }
 
 /// What rules compare with, from the last snapshot.
 fn host(snapshot: &Snapshot) -> Host {
-    let mut time_wait = HashMap::new();
-    let mut backlogs = HashMap::new();
+    let mut host = Host {
+        ephemeral_ports: ephemeral_ports(),
+        holders: snapshot.holders.values().flatten().map(|h| h.pid).collect(),
+        ..Host::default()
+    };
+    let listening = snapshot.listening();
     for socket in &snapshot.sockets {
+        let (netns, local, remote) = (socket.ends.netns, socket.ends.local, socket.ends.remote);
+        let is_served = listening.contains(&(netns, local.port()));
         match socket.state {
-            State::TimeWait => *time_wait.entry(socket.ends.remote).or_insert(0) += 1,
+            State::TimeWait => *host.time_wait.entry(remote).or_insert(0) += 1,
             State::Listen => {
                 // Several listeners may share a port (SO_REUSEPORT).
-                let end = (socket.ends.netns, socket.ends.local.port());
-                let backlog: &mut Backlog = backlogs.entry(end).or_default();
+                let backlog: &mut Backlog = host.backlogs.entry((netns, local.port())).or_default();
                 backlog.waiting += socket.sample.recv_q;
                 backlog.limit += socket.sample.send_q;
             }
+            State::FinWait2 if socket.is_mini || socket.sample.inode == 0 => {
+                let end = if is_served {
+                    SocketAddr::from(([0, 0, 0, 0], local.port()))
+                } else {
+                    remote
+                };
+                *host.orphans.entry(end).or_insert(0) += 1;
+            }
             _ => {}
         }
+        let takes_port = !is_served && socket.state != State::Listen && !socket.is_unconnected();
+        if takes_port {
+            *host.used_ports.entry((netns, remote)).or_insert(0) += 1;
+        }
     }
-    Host {
-        ephemeral_ports: ephemeral_ports(),
-        time_wait,
-        backlogs,
-    }
+    host
 }
 
 /// The kernel's default, 32768 to 60999, where the setting cannot be read.

@@ -14,6 +14,7 @@ use crate::{enrich, load, model::untrusted::spelled_out, selection::Selection};
 
 pub mod args;
 mod doctor;
+mod explain;
 mod leaks;
 mod outlet;
 mod output;
@@ -37,6 +38,8 @@ enum Outcome {
     Fine,
     /// Ran, and what it found is a failure.
     Failed,
+    /// Asked for what does not exist.
+    Misused,
     Leaks,
 }
 
@@ -53,11 +56,13 @@ pub fn main() -> ExitCode {
         Command::Leaks(args) => leaks::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Ps(args) => ps::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };
     match result {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Failed) => ExitCode::from(FAILED),
+        Ok(Outcome::Misused) => ExitCode::from(USAGE),
         Ok(Outcome::Leaks) => ExitCode::from(LEAKS),
         // The reader has seen enough.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,

@@ -5,7 +5,8 @@ use crate::{
     clock::BootTime,
     diagnosis::{
         Case,
-        signs::{is_accepted, is_unanswered, sample_since},
+        signs::{PATIENCE_MS, SEVERAL, is_accepted, is_unanswered, sample_since},
+        trend::piles_up,
     },
     table::connection::{Connection, Sample},
     tcp::{ClosedBy, Role, State},
@@ -25,7 +26,7 @@ pub(crate) const FAREWELL_BYTES: u32 = 512;
 
 /// A connection whose peer hung up while the program holds it.
 pub(crate) struct Abandoned<'a> {
-    connection: &'a Connection,
+    pub(crate) connection: &'a Connection,
     /// When the peer's FIN came; `None` if before the trace.
     pub(crate) at: Option<BootTime>,
     /// Milliseconds since then, at the least.
@@ -103,8 +104,64 @@ impl<'a> Abandoned<'a> {
     }
 }
 
+/// The site's abandoned connections, sorted out.
+pub(crate) struct Finding<'a> {
+    pub(crate) all: Vec<Abandoned<'a>>,
+    /// How many have lasted long enough to count.
+    pub(crate) old: usize,
+    /// Of the old, those that no pool explains.
+    pub(crate) definite: usize,
+    /// Whether their number grows without bound.
+    pub(crate) growing: bool,
+    /// Milliseconds since the first hang-up, at the least.
+    pub(crate) oldest_ms: u64,
+}
+
+impl<'a> Finding<'a> {
+    pub(crate) fn of(case: &Case<'a>) -> Self {
+        let all: Vec<_> = case
+            .live
+            .iter()
+            .filter_map(|c| Abandoned::of(case, c))
+            .collect();
+        let times: Vec<_> = all.iter().filter_map(|a| a.at).collect();
+        let growing = piles_up(case, &times);
+        let grace = case.grace_ms();
+        let old: Vec<_> = all
+            .iter()
+            .filter(|a| {
+                let patient = a.may_be_at_work() && !growing;
+                a.outlasts(if patient {
+                    grace.max(PATIENCE_MS)
+                } else {
+                    grace
+                })
+            })
+            .collect();
+        Self {
+            old: old.len(),
+            definite: old.iter().filter(|a| a.is_definite()).count(),
+            growing,
+            oldest_ms: all.iter().map(|a| a.ms).max().unwrap_or(0),
+            all,
+        }
+    }
+
+    /// Whether no pool explains them.
+    pub(crate) fn is_proven(&self) -> bool {
+        let most = self.definite >= SEVERAL && self.definite * 2 > self.old;
+        self.old >= SEVERAL && (self.growing || most)
+    }
+
+    /// How many of them a snapshot shows so.
+    pub(crate) fn count(&self, is_it: impl Fn(&Sample) -> bool) -> usize {
+        let samples = self.all.iter().filter_map(|a| a.sample);
+        samples.filter(|sample| is_it(sample)).count()
+    }
+}
+
 /// Whether the last payload that came in answers the last that went out.
-fn answers(sample: &Sample) -> bool {
+pub(crate) fn answers(sample: &Sample) -> bool {
     matches!(
         (sample.data_sent_ms, sample.data_received_ms),
         (Some(sent), Some(received)) if sent.saturating_sub(received) <= ANSWER_MS

@@ -5,10 +5,17 @@
 //! connection, a long-lived one and an exit that closes all are not leaks.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::{cmp::Reverse, collections::HashMap, net::SocketAddr};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+};
 
 use serde::Serialize;
 use serde_json::Value;
+
+use runtime::Runtime;
+pub use statistics::significance;
 
 use crate::{
     clock::BootTime,
@@ -20,8 +27,13 @@ use crate::{
 };
 
 mod abandoned;
+pub mod explain;
+pub mod forecast;
+mod left_behind;
 pub mod rules;
+pub mod runtime;
 mod signs;
+mod statistics;
 #[cfg(test)]
 mod testing;
 mod text;
@@ -141,6 +153,14 @@ pub struct Host {
     /// Listening sockets by namespace and local port; summed where several
     /// share one (SO_REUSEPORT).
     pub backlogs: HashMap<(u32, u16), Backlog>,
+    /// Sockets in FIN_WAIT2 that nobody holds any more, by destination; those of
+    /// servers by local port, with an unspecified address.
+    pub orphans: HashMap<SocketAddr, u32>,
+    /// Local ports in use for connections to one destination, by network
+    /// namespace and destination: of all programs, TIME_WAIT included.
+    pub used_ports: HashMap<(u32, SocketAddr), u32>,
+    /// Processes that have some socket open.
+    pub holders: HashSet<u32>,
 }
 
 /// A site at one instant: what every rule looks at.
@@ -158,6 +178,15 @@ pub struct Case<'a> {
     pub from: BootTime,
     /// Now: when the last snapshot was taken.
     pub now: BootTime,
+    /// What the owner runs on.
+    pub runtime: Runtime,
+    /// How many destinations these are: 1, but where a client's sites with too few
+    /// connections to speak of are judged together.
+    pub destinations: usize,
+    /// When the owner's live inbound connections were opened, as far as seen.
+    pub inbound: &'a [BootTime],
+    /// The p-value up to which a test is significant among all that are made.
+    pub significance: f64,
 }
 
 impl Case<'_> {
@@ -167,6 +196,12 @@ impl Case<'_> {
         self.now.ms_since(self.from)
     }
 
+    /// What to do about a verdict, on the owner's runtime.
+    #[must_use]
+    pub fn fix(&self, code: &str) -> String {
+        explain::of(code).map_or_else(String::new, |text| text.fix(self.runtime))
+    }
+
     /// How long a definite sign must last before it counts, in milliseconds: a
     /// quarter of the watch, so that a short watch can speak, within 2 s (time
     /// enough for any program to get round to a close) and 15 s.
@@ -174,6 +209,18 @@ impl Case<'_> {
     pub fn grace_ms(&self) -> u64 {
         (self.watched_ms() / 4).clamp(2_000, 15_000)
     }
+}
+
+/// The p-value of a site's test, for [`significance`]; `None` where it has too few
+/// connections for one.
+#[must_use]
+pub fn p_value(case: &Case<'_>) -> Option<f64> {
+    let tests = [case.left_behind(), case.unanswered()];
+    let p_values = tests.iter().filter_map(|left| {
+        case.windows(left)
+            .and_then(|windows| left_behind::p_value(&windows))
+    });
+    p_values.min_by(f64::total_cmp)
 }
 
 /// What the first rule that answers says of a site.

@@ -93,3 +93,27 @@ pub(crate) const fn is_unanswered(sample: &Sample) -> bool {
         (received, _) => received.is_some(),
     }
 }
+
+/// Whether the latest payload is one that went out: an answer to it is still due,
+/// if it was a request.
+pub(crate) const fn awaits_answer(sample: &Sample) -> bool {
+    match (sample.data_sent_ms, sample.data_received_ms) {
+        (Some(sent), Some(received)) => sent < received,
+        (sent, None) => sent.is_some(),
+        (None, _) => false,
+    }
+}
+
+/// Whether it served more than one exchange: revived after a pause, or in use for
+/// longer than `span` ms after its opening.
+pub(crate) fn is_reused(case: &Case<'_>, connection: &Connection, span: u64) -> bool {
+    let busy = match (connection.age_ms(case.now), connection.idle_ms(case.now)) {
+        (Some(age), Some(idle)) => age.saturating_sub(idle) > span,
+        _ => false,
+    };
+    let several = connection
+        .sample
+        .as_ref()
+        .is_some_and(|sample| sample.data_segments_in > 1 && sample.data_segments_out > 1);
+    connection.revivals > 0 || (busy && several)
+}

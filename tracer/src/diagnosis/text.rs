@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 
-use crate::{table::site::SiteKey, tcp::Role};
+use crate::{diagnosis::Case, table::site::SiteKey, tcp::Role};
 
 /// A duration for readers, cut to what matters: "0.8 s", "18 s", "35 min", "5 h".
 pub(crate) fn span(ms: u64) -> String {
@@ -35,10 +35,13 @@ pub(crate) const fn have(n: usize) -> &'static str {
 }
 
 /// Where a site's connections lead: "to 10.0.0.7:5432", "at local port 80".
-pub(crate) fn place(key: &SiteKey) -> String {
-    match key.role {
-        Role::Client => format!("to {}", key.end),
-        Role::Server | Role::Listener => format!("at local port {}", key.end.port()),
+pub(crate) fn place(case: &Case<'_>) -> String {
+    match (case.key.role, case.destinations) {
+        (Role::Client, 2..) => format!("to {} destinations", case.destinations),
+        (Role::Client, _) => format!("to {}", case.key.end),
+        (Role::Server | Role::Listener, _) => {
+            format!("at local port {}", case.key.end.port())
+        }
     }
 }
 

@@ -5,6 +5,8 @@ use std::fs;
 
 use crate::model::untrusted::Untrusted;
 
+pub mod runtime;
+
 /// A control group's path is cut past this; the kernel's limit is a page.
 const MAX_CGROUP: usize = 4_096;
 /// A container id is this many hexadecimal digits in every common runtime.
@@ -20,6 +22,19 @@ pub struct Process {
     pub cgroup: Option<Untrusted>,
     /// Id of the container that the control group's path names.
     pub container: Option<Untrusted>,
+}
+
+/// How many file descriptors a process has, and may have (its soft limit); `None`
+/// where it has ended or may not be looked at.
+#[must_use]
+pub fn fds(pid: u32) -> Option<(u64, u64)> {
+    let process = procfs::process::Process::new(i32::try_from(pid).ok()?).ok()?;
+    let used = process.fd_count().ok()?;
+    let limit = match process.limits().ok()?.max_open_files.soft_limit {
+        procfs::process::LimitValue::Value(limit) => limit,
+        procfs::process::LimitValue::Unlimited => u64::MAX,
+    };
+    Some((used as u64, limit))
 }
 
 /// Looks a process up.

@@ -9,7 +9,13 @@ use rustc_hash::FxHasher;
 
 use crate::{
     clock::{BootTime, WallClock},
-    diagnosis::{Case, Class, Host, judge, rank},
+    diagnosis::{
+        Case, Class, Host, Verdict,
+        forecast::{Forecast, Supply},
+        judge, p_value, rank,
+        runtime::Runtime,
+        significance,
+    },
     model::{
         connection::{Connection, endpoint},
         report::{CodeSite, Group, GroupOwner, Left, Summary},
@@ -20,7 +26,7 @@ use crate::{
         connection::Connection as Tracked,
         site::{SiteKey, Tally},
     },
-    tcp::Role,
+    tcp::{Role, State},
 };
 
 /// The instant that a report speaks of.
@@ -43,22 +49,38 @@ pub fn groups(
     wants: impl Fn(&SiteKey) -> bool,
     owner_of: impl Fn(&SiteKey, &Tally) -> GroupOwner,
 ) -> Vec<Group> {
-    let mut groups: Vec<Group> = table
-        .sites()
+    let mut sites: Vec<Site<'_>> = table.sites().into_iter().map(Site::new).collect();
+    sites.retain(|site| wants(&site.key));
+    let mut owners: BTreeMap<u32, Owner> = BTreeMap::new();
+    for site in &sites {
+        owners.entry(site.key.pid).or_default().add(site);
+    }
+    let bench = Bench {
+        host,
+        moment,
+        owners,
+        significance: 0.0,
+    };
+    let tests = sites.iter();
+    let tests = tests.filter_map(|site| p_value(&bench.case(site, Runtime::Unknown)));
+    let bench = Bench {
+        significance: significance(tests.collect()),
+        ..bench
+    };
+    let mut findings: Vec<Finding<'_>> = sites
         .into_iter()
-        .filter(|(key, ..)| wants(key))
-        .map(|(key, tally, live)| {
-            let verdict = judge(&Case {
-                key: &key,
-                live: &live,
-                tally: &tally,
-                host,
-                from: moment.from,
-                now: moment.now,
-            });
-            let owner = owner_of(&key, &tally);
-            group(&key, &tally, &live, verdict, owner, moment)
-        })
+        .map(|site| bench.judge(site, &owner_of))
+        .collect();
+    for crowd in crowds(&findings) {
+        let finding = bench.judge(crowd, &owner_of);
+        if finding.verdict.class == Class::Leak {
+            findings.retain(|part| !(part.is_thin() && part.site.is_part_of(&finding.site)));
+            findings.push(finding);
+        }
+    }
+    let mut groups: Vec<Group> = findings
+        .into_iter()
+        .map(|finding| group(finding, moment))
         .collect();
     groups.sort_by_cached_key(|group| {
         let live = usize::try_from(group.live).unwrap_or(usize::MAX);
@@ -70,6 +92,170 @@ pub fn groups(
         )
     });
     groups
+}
+
+/// A client's sites with fewer live connections than this are looked at together as
+/// well: a rule has too few of each to speak of.
+const THIN: usize = 3;
+
+/// From so many on.
+const CROWD: usize = 8;
+
+/// A site with its account and its live connections; or several together.
+struct Site<'a> {
+    key: SiteKey,
+    tally: Tally,
+    live: Vec<&'a Tracked>,
+    destinations: usize,
+}
+
+impl<'a> Site<'a> {
+    fn new((key, tally, live): (SiteKey, Tally, Vec<&'a Tracked>)) -> Self {
+        Self {
+            key,
+            tally,
+            live,
+            destinations: 1,
+        }
+    }
+
+    /// Whether it is among those that `crowd` stands for.
+    fn is_part_of(&self, crowd: &Site<'_>) -> bool {
+        Self::everywhere(&self.key) == crowd.key
+    }
+
+    /// A key that is the same for all destinations of an owner.
+    fn everywhere(key: &SiteKey) -> SiteKey {
+        SiteKey {
+            end: ([0, 0, 0, 0], 0).into(),
+            ..*key
+        }
+    }
+}
+
+/// What all sites of a process have in common.
+#[derive(Default)]
+struct Owner {
+    tally: Tally,
+    inbound: Vec<BootTime>,
+}
+
+impl Owner {
+    fn add(&mut self, site: &Site<'_>) {
+        sum_up(&mut self.tally, &site.tally);
+        if site.key.role == Role::Server {
+            let open = site.live.iter().filter(|c| c.state == State::Established);
+            self.inbound.extend(open.filter_map(|c| c.opened_at));
+        }
+    }
+}
+
+/// Adds a site's account to a sum, whose curve begins with the earlier of both.
+fn sum_up(sum: &mut Tally, tally: &Tally) {
+    let starts = |tally: &Tally| tally.curve.first().map(|point| point.at);
+    if sum.curve.is_empty() || starts(tally).is_some_and(|at| starts(sum) > Some(at)) {
+        let before = std::mem::replace(sum, tally.clone());
+        sum.absorb(&before);
+    } else {
+        sum.absorb(tally);
+    }
+}
+
+/// What all cases of a report are judged by.
+struct Bench<'a> {
+    host: &'a Host,
+    moment: Moment<'a>,
+    owners: BTreeMap<u32, Owner>,
+    significance: f64,
+}
+
+impl Bench<'_> {
+    fn case<'s>(&'s self, site: &'s Site<'_>, runtime: Runtime) -> Case<'s> {
+        let owner = self.owners.get(&site.key.pid);
+        Case {
+            key: &site.key,
+            live: &site.live,
+            tally: &site.tally,
+            host: self.host,
+            from: self.moment.from,
+            now: self.moment.now,
+            runtime,
+            destinations: site.destinations,
+            inbound: owner.map_or(&[], |owner| &owner.inbound),
+            significance: self.significance,
+        }
+    }
+
+    fn judge<'s>(
+        &self,
+        site: Site<'s>,
+        owner_of: &impl Fn(&SiteKey, &Tally) -> GroupOwner,
+    ) -> Finding<'s> {
+        let owner = owner_of(&site.key, &site.tally);
+        let verdict = judge(&self.case(&site, owner.runtime));
+        let forecast = self.forecast(&site, &owner);
+        Finding {
+            site,
+            verdict,
+            owner,
+            forecast,
+        }
+    }
+
+    fn forecast(&self, site: &Site<'_>, owner: &GroupOwner) -> Forecast {
+        let all = self.owners.get(&site.key.pid).map(|owner| &owner.tally);
+        let fds = all.and_then(|all| Some((all, owner.fds?)));
+        let ports = self.host.used_ports.get(&(site.key.netns, site.key.end));
+        let limit = u64::from(self.host.ephemeral_ports);
+        Forecast {
+            fds: fds.map(|(all, (used, limit))| Supply::new(used, limit, all)),
+            ports: ports
+                .filter(|_| site.key.role == Role::Client && limit > 0)
+                .map(|&used| Supply::new(used.into(), limit, &site.tally)),
+        }
+    }
+}
+
+/// A site with what is said of it.
+struct Finding<'a> {
+    site: Site<'a>,
+    verdict: Verdict,
+    owner: GroupOwner,
+    forecast: Forecast,
+}
+
+impl Finding<'_> {
+    /// Whether it is a client's, without a say of its own and with few connections.
+    fn is_thin(&self) -> bool {
+        let is_silent = matches!(self.verdict.class, Class::Healthy | Class::Unknown);
+        let site = &self.site;
+        let is_own = site.key.pid != 0 && site.key.role == Role::Client;
+        is_own && is_silent && site.destinations == 1 && site.live.len() < THIN
+    }
+}
+
+/// The thin sites of each client together, where there are many.
+fn crowds<'a>(findings: &[Finding<'a>]) -> Vec<Site<'a>> {
+    let mut crowds: BTreeMap<SiteKey, Site<'a>> = BTreeMap::new();
+    for thin in findings.iter().filter(|finding| finding.is_thin()) {
+        let key = Site::everywhere(&thin.site.key);
+        let crowd = crowds.entry(key).or_insert_with(|| Site {
+            key,
+            tally: Tally::default(),
+            live: Vec::new(),
+            destinations: 0,
+        });
+        sum_up(&mut crowd.tally, &thin.site.tally);
+        crowd.live.extend(&thin.site.live);
+        crowd.destinations += usize::from(!thin.site.live.is_empty());
+    }
+    let mut crowds: Vec<_> = crowds.into_values().collect();
+    crowds.retain(|crowd| crowd.destinations >= CROWD);
+    for crowd in &mut crowds {
+        crowd.tally.processes = 1;
+        crowd.live.sort_by_key(|c| (c.opened_at, c.id));
+    }
+    crowds
 }
 
 /// Counts over the groups that a report shows; over the whole table where it
@@ -104,19 +290,22 @@ pub fn summary(table: &Table, groups: &[Group], all: bool) -> Summary {
     }
 }
 
-fn group(
-    key: &SiteKey,
-    tally: &Tally,
-    live: &[&Tracked],
-    verdict: crate::diagnosis::Verdict,
-    owner: GroupOwner,
-    moment: Moment<'_>,
-) -> Group {
+fn group(finding: Finding<'_>, moment: Moment<'_>) -> Group {
+    let Finding {
+        site,
+        verdict,
+        owner,
+        forecast,
+    } = finding;
+    let Site {
+        key, tally, live, ..
+    } = &site;
     let mut states = BTreeMap::new();
     for connection in live {
         *states.entry(connection.state).or_insert(0) += 1;
     }
     let (remote, local_port) = match key.role {
+        Role::Client if site.destinations > 1 => ("*".to_owned(), 0),
         Role::Client => (endpoint(key.end), 0),
         Role::Server | Role::Listener => ("*".to_owned(), key.end.port()),
     };
@@ -145,6 +334,7 @@ fn group(
             .iter()
             .map(|connection| Connection::new(connection, moment.clock, moment.now))
             .collect(),
+        forecast,
     }
 }
 
@@ -170,3 +360,6 @@ pub fn comm_of(key: &SiteKey) -> Option<Untrusted> {
     let bytes = key.comm.bytes();
     (!bytes.is_empty()).then(|| Untrusted::from_bytes(bytes))
 }
+
+#[cfg(test)]
+mod tests;

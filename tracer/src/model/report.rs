@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    diagnosis::Verdict,
+    diagnosis::{Verdict, forecast::Forecast, runtime::Runtime},
     model::{connection::Connection, untrusted::Untrusted},
     tcp::{Role, State},
 };
@@ -35,7 +35,7 @@ pub struct Loss {
 }
 
 /// Who owns a group.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct GroupOwner {
     /// Process id; `None` for exited processes grouped by name, or unknown.
     pub pid: Option<u32>,
@@ -49,6 +49,11 @@ pub struct GroupOwner {
     pub container: Option<Untrusted>,
     /// How many processes this stands for.
     pub processes: u64,
+    /// What it runs on.
+    pub runtime: Runtime,
+    /// File descriptors in use, and its soft limit of them; `None` where they cannot
+    /// be read.
+    pub fds: Option<(u64, u64)>,
 }
 
 /// Which code opened a group's connections.
@@ -93,6 +98,8 @@ pub struct Group {
     pub states: BTreeMap<State, u64>,
     /// The live ones, oldest first.
     pub connections: Vec<Connection>,
+    /// What its owner runs out of.
+    pub forecast: Forecast,
 }
 
 /// Mini-sockets that the kernel still has of a group's ended connections. One that

@@ -6,14 +6,14 @@ use std::{io, net::SocketAddr};
 use netlink_packet_core::{DecodeError, NetlinkMessage, NetlinkPayload};
 use netlink_packet_sock_diag::{
     SockDiagMessage,
-    inet::{InetResponse, Timer, nlas::Nla},
+    inet::{InetResponse, Timer as Running, nlas::Nla},
 };
 use thiserror::Error;
 
 use crate::{
     decode::{Ends, Figures, tcp_info::TcpInfo},
     reconcile::Socket,
-    table::connection::Sample,
+    table::connection::{Sample, Timer},
     tcp::State,
 };
 
@@ -92,7 +92,7 @@ fn socket(response: &InetResponse, netns: u32) -> Option<Socket> {
     let state = State::from_kernel(header.state.into())?;
     // A SYN_SENT socket's segment in flight is its SYN.
     let backoff = match header.timer {
-        Some(Timer::Retransmit(_, times)) => u32::from(times),
+        Some(Running::Retransmit(_, times)) => u32::from(times),
         _ => info.map_or(0, |info| info.retransmits.into()),
     };
     let info = info.unwrap_or_default();
@@ -107,7 +107,7 @@ fn socket(response: &InetResponse, netns: u32) -> Option<Socket> {
         // A request socket shows as SYN_RECV; a full one is in that state for
         // microseconds only.
         is_mini: state.is_mini_socket()
-            || header.timer == Some(Timer::TimeWait)
+            || header.timer == Some(Running::TimeWait)
             || (state == State::SynRecv && header.inode == 0),
         uid: header.uid,
         sample: Sample {
@@ -116,6 +116,12 @@ fn socket(response: &InetResponse, netns: u32) -> Option<Socket> {
             // Before the first acknowledgement the kernel counts from boot.
             ack_received_ms: (state != State::SynSent).then_some(info.last_ack_recv.into()),
             backoff,
+            timer: match header.timer {
+                None | Some(Running::TimeWait) => Timer::None,
+                Some(Running::Retransmit(..)) => Timer::Retransmit,
+                Some(Running::KeepAlive(_)) => Timer::Keepalive,
+                Some(Running::Probe(_)) => Timer::ZeroWindow,
+            },
             ..sample(&info, header.inode)
         },
         figures: figures(&info),
@@ -130,6 +136,7 @@ pub(super) fn sample(info: &TcpInfo, inode: u32) -> Sample {
         data_received_ms: (info.data_segs_in > 0).then_some(info.last_data_recv.into()),
         data_segments_out: info.data_segs_out,
         data_segments_in: info.data_segs_in,
+        probes: info.probes,
         ..Sample::default()
     }
 }

@@ -210,10 +210,14 @@ impl Table {
             self.held_back.push((at, sock));
         }
         connection.enter(at, ends, new);
+        let measured = (connection.tx_bytes, connection.rx_bytes);
         if let Some(figures) = how.figures {
             connection.set_figures(figures);
         }
         connection.note_end(at, (old, new), how, self.hears);
+        if new == State::Close && how.figures.is_some() {
+            connection.note_quiet(at, measured, how.error);
+        }
         let lets_go = !was_let_go && connection.app_closed_at.is_some();
         if lets_go {
             tell(Change::AppClosed, at, connection);

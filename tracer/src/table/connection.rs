@@ -1,6 +1,6 @@
 //! One connection, as far as it is known. Pure.
 
-use std::{fmt, net::SocketAddr};
+use std::{fmt, net::SocketAddr, num::NonZeroU32};
 
 use arrayvec::ArrayVec;
 
@@ -32,6 +32,24 @@ impl fmt::Display for ConnId {
     }
 }
 
+/// A socket that lay idle for so many milliseconds and is used again was revived:
+/// longer than the pauses within one exchange.
+pub const GAP_MS: u64 = 1_000;
+
+/// What the kernel waits for on a socket (`inet_sk_diag_fill`, net/ipv4/inet_diag.c).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Timer {
+    /// Nothing.
+    #[default]
+    None,
+    /// The acknowledgement of what it sent.
+    Retransmit,
+    /// The next keepalive probe is due; so keepalive is on.
+    Keepalive,
+    /// The peer to open its window: it has no room for what is to be sent.
+    ZeroWindow,
+}
+
 /// What a snapshot says of a live socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sample {
@@ -52,6 +70,10 @@ pub struct Sample {
     pub ack_received_ms: Option<u64>,
     /// Retransmissions of the segment now in flight; 0 when all is well.
     pub backoff: u32,
+    /// The timer that runs.
+    pub timer: Timer,
+    /// Probes, of an idle peer or of its window, that nothing has answered.
+    pub probes: u8,
     /// Segments with payload sent.
     pub data_segments_out: u32,
     /// Segments with payload received.
@@ -60,6 +82,30 @@ pub struct Sample {
     pub error_waits: bool,
     /// Only state, queues and inode are known: of the rest nothing was told.
     pub is_bare: bool,
+}
+
+impl Sample {
+    /// Milliseconds, at its time, since payload last moved in either direction;
+    /// `None` if never.
+    #[must_use]
+    pub fn idle_ms(&self) -> Option<u64> {
+        match (self.data_sent_ms, self.data_received_ms) {
+            (Some(sent), Some(received)) => Some(sent.min(received)),
+            (one, other) => one.or(other),
+        }
+    }
+}
+
+/// How long a socket lay idle, at the least, if it was used again between two
+/// snapshots; `None` where it was not, or lay idle for less than [`GAP_MS`].
+fn gap_ms(before: &Sample, after: &Sample) -> Option<u64> {
+    if before.is_bare || after.is_bare {
+        return None;
+    }
+    let segments =
+        |sample: &Sample| u64::from(sample.data_segments_in) + u64::from(sample.data_segments_out);
+    let gap = before.idle_ms()?;
+    (segments(after) > segments(before) && gap >= GAP_MS).then_some(gap)
 }
 
 /// A process that has a socket open.
@@ -162,6 +208,16 @@ pub struct Connection {
     pub srtt_us: u32,
     /// The latest snapshot's figures.
     pub sample: Option<Sample>,
+    /// How often two snapshots showed it used again after [`GAP_MS`] or longer; 255
+    /// stands for more.
+    pub revivals: u8,
+    /// The longest such pause that a snapshot showed, in milliseconds.
+    pub longest_gap_ms: u32,
+    /// How long the peer had sent nothing when its FIN came, or when something was
+    /// sent to it in vain; `None` where that is not known.
+    pub quiet_ms: Option<NonZeroU32>,
+    /// The peer's FIN met a request of ours, which a RST answered.
+    pub raced: bool,
 }
 
 impl Connection {
@@ -197,7 +253,26 @@ impl Connection {
             retransmits: 0,
             srtt_us: 0,
             sample: None,
+            revivals: 0,
+            longest_gap_ms: 0,
+            quiet_ms: None,
+            raced: false,
         }
+    }
+
+    /// Takes over a snapshot's figures, and notes whether they show it revived, or
+    /// sent to after a pause and in vain so far.
+    pub fn set_sample(&mut self, sample: Sample) {
+        if let Some(gap) = self.sample.and_then(|before| gap_ms(&before, &sample)) {
+            let gap = u32::try_from(gap).unwrap_or(u32::MAX);
+            if sample.backoff > 0 {
+                self.quiet_ms = self.quiet_ms.or(NonZeroU32::new(gap));
+            } else {
+                self.revivals = self.revivals.saturating_add(1);
+                self.longest_gap_ms = self.longest_gap_ms.max(gap);
+            }
+        }
+        self.sample = Some(sample);
     }
 
     /// Takes over the kernel's latest figures.
@@ -291,11 +366,8 @@ impl Connection {
     #[must_use]
     pub fn idle_ms(&self, now: BootTime) -> Option<u64> {
         let sample = self.sample.as_ref().filter(|sample| !sample.is_bare)?;
-        let quiet = match (sample.data_sent_ms, sample.data_received_ms) {
-            (Some(sent), Some(received)) => Some(sent.min(received)),
-            (one, other) => one.or(other),
-        };
-        quiet
+        sample
+            .idle_ms()
             .map(|ms| ms.saturating_add(now.ms_since(sample.at)))
             .or_else(|| {
                 self.established_at

@@ -5,7 +5,7 @@
 //! directions before it moves the state, in the context of the closing task. A
 //! reset or a timeout sets `sk_err` first and shuts down last.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use crate::{
     clock::BootTime,
@@ -18,7 +18,10 @@ use crate::{
 const GIVEN_UP: [i32; 3] = [110, 113, 101];
 
 /// ECONNRESET, EPIPE (in CLOSE_WAIT), ECONNREFUSED (in SYN_SENT): `tcp_reset`.
-const RESET: [i32; 3] = [104, 32, 111];
+const RESET: [i32; 3] = [104, EPIPE, 111];
+
+/// A RST in CLOSE_WAIT leaves this error, ibidem.
+const EPIPE: i32 = 32;
 
 /// ECONNABORTED: `tcp_abort`, for `ss -K`.
 const ABORTED: i32 = 103;
@@ -133,6 +136,38 @@ impl Connection {
             }
             _ => {}
         }
+    }
+
+    /// In CLOSE, with its final figures: notes how long the peer had been silent, if
+    /// nothing came in since the latest snapshot, when it had `measured` so many
+    /// bytes sent and received; and whether a request crossed the peer's FIN.
+    pub(super) fn note_quiet(&mut self, at: BootTime, measured: (u64, u64), error: i32) {
+        let by_peer = self.closed_by == Some(ClosedBy::Peer);
+        let is_reset = self.reset_by == Some(ResetBy::Peer) || RESET.contains(&error);
+        let known = self.sample.filter(|sample| !sample.is_bare);
+        // The peer's FIN counts as a byte.
+        let is_quiet = self.rx_bytes <= measured.1.saturating_add(1);
+        self.raced = by_peer
+            && is_reset
+            && match known {
+                Some(_) => is_quiet && self.tx_bytes > measured.0,
+                None => error == EPIPE,
+            };
+        let Some(sample) = known.filter(|_| is_quiet) else {
+            return;
+        };
+        // A reset out of the blue is another matter, and so is what is known.
+        let has_sent = self.tx_bytes > measured.0 || sample.send_q > 0;
+        if !by_peer && (!has_sent || self.quiet_ms.is_some()) {
+            return;
+        }
+        let received = sample.data_received_ms.map(|ms| sample.at.minus_ms(ms));
+        let fin = |(state, at): &(State, BootTime)| (*state == State::CloseWait).then_some(*at);
+        let fin = self.history.iter().find_map(fin).filter(|_| by_peer);
+        self.quiet_ms = received.or(self.established_at).and_then(|last| {
+            let ms = fin.unwrap_or(at).ms_since(last);
+            NonZeroU32::new(u32::try_from(ms).unwrap_or(u32::MAX))
+        });
     }
 
     /// The last program that held it has let go.

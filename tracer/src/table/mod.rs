@@ -12,6 +12,7 @@ use crate::{
     tcp::{OwnerKnown, Role},
 };
 
+pub mod ages;
 mod apply;
 pub mod connection;
 mod ending;

@@ -197,7 +197,7 @@ impl Table {
             return false;
         };
         let connection = &mut entry.connection;
-        connection.sample = Some(socket.sample);
+        connection.set_sample(socket.sample);
         connection.note_holders(holders);
         if connection.local.port() == 0 {
             // The port is chosen after the first transition.

@@ -5,8 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use crate::{
     clock::BootTime,
     decode::Comm,
-    table::{connection::Connection, lingers::Lingers},
-    tcp::Role,
+    table::{
+        ages::Ages,
+        connection::{Connection, Linger},
+        lingers::Lingers,
+    },
+    tcp::{ClosedBy, Role, State},
 };
 
 /// What groups connections.
@@ -73,6 +77,26 @@ pub struct Tally {
     pub time_waits: u64,
     /// Of those, what the kernel still has.
     pub lingers: Lingers,
+    /// Of those, the ones left in FIN_WAIT2: the peer's FIN was still out.
+    pub fin_waits: u64,
+    /// Ended, by whose hand: one count for each of [`ClosedBy::ALL`].
+    pub ended_by: [u64; ClosedBy::ALL.len()],
+    /// Ended by the peer's FIN while a request of ours was on its way, which a RST
+    /// answered.
+    pub raced: u64,
+    /// Ended ones that had been used again after lying idle.
+    pub revived: u64,
+    /// The longest that an ended one had lain idle and was used again, in ms.
+    pub longest_gap_ms: u64,
+    /// Most live at once, at any instant.
+    pub peak: u64,
+    /// Lifetimes of those ended whose opening was seen.
+    pub lives: Ages,
+    /// How long the peer had sent nothing when its FIN came.
+    pub hang_ups: Ages,
+    /// How long the peer had sent nothing when it was sent to and a reset or a timeout
+    /// ended it.
+    pub failures: Ages,
     /// Sum of the lifetimes of those ended whose opening was seen, in ms.
     pub lifetime_ms: u64,
     /// How many `lifetime_ms` sums up.
@@ -92,5 +116,88 @@ impl Tally {
     #[must_use]
     pub const fn live(&self) -> u64 {
         (self.inherited + self.opened).saturating_sub(self.closed)
+    }
+
+    /// How many `by` ended.
+    #[must_use]
+    pub fn ended_by(&self, by: ClosedBy) -> u64 {
+        self.ended_by[by as usize]
+    }
+
+    /// Counts one more, and what it makes the peak.
+    pub(crate) fn note_live(&mut self) {
+        self.peak = self.peak.max(self.live());
+    }
+
+    /// Counts an ended connection.
+    pub(crate) fn note_end(&mut self, connection: &Connection) {
+        self.closed += 1;
+        if let Some(linger) = connection.linger {
+            self.time_waits += 1;
+            self.fin_waits += u64::from(linger.state == State::FinWait2);
+            let began = connection.closed_at.unwrap_or_default();
+            self.lingers.add(began, linger);
+        }
+        if let (Some(opened), Some(closed)) = (connection.opened_at, connection.closed_at) {
+            let ms = closed.ms_since(opened);
+            self.lifetimes += 1;
+            self.lifetime_ms += ms;
+            self.lives.record(ms);
+        }
+        self.revived += u64::from(connection.revivals > 0);
+        self.longest_gap_ms = self.longest_gap_ms.max(connection.longest_gap_ms.into());
+        self.raced += u64::from(connection.raced);
+        let Some(by) = connection.closed_by else {
+            return;
+        };
+        self.ended_by[by as usize] += 1;
+        if let Some(quiet) = connection.quiet_ms {
+            match by {
+                ClosedBy::Peer => self.hang_ups.record(quiet.get().into()),
+                ClosedBy::Reset | ClosedBy::Timeout => self.failures.record(quiet.get().into()),
+                ClosedBy::Local | ClosedBy::Exit => {}
+            }
+        }
+    }
+
+    /// Takes back that an ended connection left something in the kernel.
+    pub(crate) fn lingers_not(&mut self, linger: Linger) {
+        self.time_waits = self.time_waits.saturating_sub(1);
+        let is_fin_wait = u64::from(linger.state == State::FinWait2);
+        self.fin_waits = self.fin_waits.saturating_sub(is_fin_wait);
+        self.lingers.remove(linger);
+    }
+
+    /// Adds another site's. Checkpoints are taken of all sites at once, so points of
+    /// one time add up; those that only the other has are left out.
+    pub fn absorb(&mut self, other: &Self) {
+        for point in &other.curve {
+            if let Ok(same) = self.curve.binary_search_by_key(&point.at, |point| point.at) {
+                self.curve[same].opened += point.opened;
+                self.curve[same].live += point.live;
+            }
+        }
+        self.inherited += other.inherited;
+        self.opened += other.opened;
+        self.closed += other.closed;
+        self.time_waits += other.time_waits;
+        self.fin_waits += other.fin_waits;
+        self.lingers.add_all(&other.lingers);
+        self.incomplete |= other.incomplete;
+        for (ours, theirs) in self.ended_by.iter_mut().zip(other.ended_by) {
+            *ours += theirs;
+        }
+        self.raced += other.raced;
+        self.revived += other.revived;
+        self.longest_gap_ms = self.longest_gap_ms.max(other.longest_gap_ms);
+        // They need not have been at once: at most.
+        self.peak += other.peak;
+        self.lifetime_ms += other.lifetime_ms;
+        self.lifetimes += other.lifetimes;
+        self.lives.absorb(&other.lives);
+        self.hang_ups.absorb(&other.hang_ups);
+        self.failures.absorb(&other.failures);
+        self.connect_failures += other.connect_failures;
+        self.processes += other.processes;
     }
 }

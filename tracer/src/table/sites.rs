@@ -67,6 +67,7 @@ impl Sites {
             }
             // Found without its records: there may have been others.
             tally.incomplete |= connection.known == Known::Repaired;
+            tally.note_live();
         }
         index
     }
@@ -148,7 +149,7 @@ impl Sites {
         if entry.ended {
             tally.closed = tally.closed.saturating_sub(1);
             if let Some(linger) = entry.connection.linger {
-                self.lingers_not(Some(site), linger);
+                tally.lingers_not(linger);
             }
         }
     }
@@ -163,16 +164,7 @@ impl Sites {
         let Some(tally) = site.and_then(|index| self.tally(index)) else {
             return;
         };
-        tally.closed += 1;
-        if let Some(linger) = connection.linger {
-            tally.time_waits += 1;
-            let began = connection.closed_at.unwrap_or_default();
-            tally.lingers.add(began, linger);
-        }
-        if let (Some(opened), Some(closed)) = (connection.opened_at, connection.closed_at) {
-            tally.lifetimes += 1;
-            tally.lifetime_ms += closed.ms_since(opened);
-        }
+        tally.note_end(connection);
         let pid = site.and_then(|index| Some(self.books.get(index as usize)?.as_ref()?.0.pid));
         if let Some(pid) = pid
             && self.ending.contains(&pid)
@@ -184,8 +176,7 @@ impl Sites {
     /// Takes back that an ended connection left something in the kernel.
     pub(super) fn lingers_not(&mut self, site: Option<SiteIndex>, linger: Linger) {
         if let Some(tally) = site.and_then(|index| self.tally(index)) {
-            tally.time_waits = tally.time_waits.saturating_sub(1);
-            tally.lingers.remove(linger);
+            tally.lingers_not(linger);
         }
     }
 
@@ -251,23 +242,7 @@ impl Sites {
                 .collect(),
             ..Tally::default()
         });
-        // Checkpoints are taken of all sites at once, so points of one time add up.
-        for point in &tally.curve {
-            if let Ok(same) = sum.curve.binary_search_by_key(&point.at, |point| point.at) {
-                sum.curve[same].opened += point.opened;
-                sum.curve[same].live += point.live;
-            }
-        }
-        sum.inherited += tally.inherited;
-        sum.opened += tally.opened;
-        sum.closed += tally.closed;
-        sum.time_waits += tally.time_waits;
-        sum.lingers.add_all(&tally.lingers);
-        sum.incomplete |= tally.incomplete;
-        sum.lifetime_ms += tally.lifetime_ms;
-        sum.lifetimes += tally.lifetimes;
-        sum.connect_failures += tally.connect_failures;
-        sum.processes += tally.processes;
+        sum.absorb(tally);
     }
 
     pub(super) fn checkpoint(&mut self, at: BootTime) {

@@ -4,7 +4,11 @@
 use jiff::{Timestamp, ToSpan};
 
 use crate::{
-    diagnosis::{Class, Confidence, Evidence, Fault, Verdict},
+    diagnosis::{
+        Class, Confidence, Evidence, Fault, Verdict,
+        forecast::{Forecast, Supply},
+        runtime::Runtime,
+    },
     model::{
         connection::{Connection, Holder},
         event::{Event, EventName},
@@ -160,6 +164,8 @@ fn group(name: &str, verdict: Verdict, connections: Vec<Connection>) -> Group {
             cgroup: text(),
             container: text(),
             processes: 1,
+            runtime: Runtime::Python,
+            fds: Some((812, 1_024)),
         },
         role,
         remote: if role == Role::Client {
@@ -189,6 +195,15 @@ fn group(name: &str, verdict: Verdict, connections: Vec<Connection>) -> Group {
         oldest_age_ms: connections.first().and_then(|first| first.age_ms),
         states: [(state, live)].into(),
         connections,
+        forecast: Forecast {
+            fds: Some(Supply {
+                used: 812,
+                limit: 1_024,
+                growth_per_hour: 420.0,
+                hours_left: Some(0.5047),
+            }),
+            ports: None,
+        },
     }
 }
 
@@ -223,10 +238,13 @@ fn healthy() -> Group {
             cgroup: None,
             container: None,
             processes: 1,
+            runtime: Runtime::Unknown,
+            fds: None,
         },
         site: CodeSite::default(),
         inherited: 1,
         oldest_age_ms: None,
+        forecast: Forecast::default(),
         ..group("", verdict, vec![inherited()])
     }
 }

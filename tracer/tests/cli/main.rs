@@ -8,11 +8,12 @@ use anyhow::{Context as _, Result, bail};
 use support::{TCPLEAK, Temp, assert_one_line, check, run, text};
 
 mod doctor;
+mod explain;
 mod streams;
 mod support;
 
 /// Without a command as well: it is `leaks` then.
-const COMMANDS: [&str; 5] = ["", "leaks", "trace", "ps", "doctor"];
+const COMMANDS: [&str; 6] = ["", "leaks", "trace", "ps", "explain", "doctor"];
 /// Narrower terminals are rare enough.
 const COLUMNS: usize = 80;
 
@@ -67,6 +68,11 @@ fn what_cannot_run_is_said_in_one_line() -> Result<()> {
         "ps --netns /proc/self/status",
         "ps --for 1s",
         "--pid 1 ps",
+        "explain",
+        "explain missing-close --list",
+        "explain mising-close",
+        "explain Healthy",
+        "explain ''",
     ];
     for line in wrong_usage {
         assert_one_line(&run(line)?, 2, line)?;

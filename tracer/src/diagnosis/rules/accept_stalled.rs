@@ -61,7 +61,7 @@ pub fn check(case: &Case<'_>) -> Option<Verdict> {
         why: format!(
             "{} {} {} been waiting to be accepted, the longest for at least {}: {} listens and does not call accept{}",
             connections(affected),
-            place(case.key),
+            place(case),
             have(affected),
             span(oldest_ms),
             program(case.key),
@@ -73,10 +73,7 @@ pub fn check(case: &Case<'_>) -> Option<Verdict> {
                 None => String::new(),
             },
         ),
-        fix: "Unblock the accept loop: take a stack dump of the listening process, look for a \
-              blocking call, a lock or a used-up limit (threads, workers, file descriptors) in \
-              it, and hand connections to workers without waiting for them."
-            .to_owned(),
+        fix: case.fix(CODE),
         evidence,
         affected,
     })
@@ -93,7 +90,7 @@ pub(crate) fn hint(case: &Case<'_>) -> Option<Hint> {
             why: format!(
                 "{} {} {} been waiting to be accepted for over {}: too few to call the program stuck",
                 connections(overdue),
-                place(case.key),
+                place(case),
                 have(overdue),
                 span(case.grace_ms()),
             ),
@@ -105,7 +102,7 @@ pub(crate) fn hint(case: &Case<'_>) -> Option<Hint> {
     Some(Hint {
         why: format!(
             "the accept queue {} is full at this instant ({} waiting, {} allowed): a burst, or an accept loop that does not keep up",
-            place(case.key),
+            place(case),
             queue.waiting,
             queue.limit,
         ),

@@ -65,7 +65,7 @@ pub fn check(case: &Case<'_>) -> Option<Verdict> {
         why: format!(
             "{} {} {} been in SYN_SENT for up to {} after up to {} unanswered retries: {}; the kernel gives up after 127 s by default",
             connections(affected),
-            place(case.key),
+            place(case),
             have(affected),
             span(oldest_ms),
             tries,
@@ -78,10 +78,7 @@ pub fn check(case: &Case<'_>) -> Option<Verdict> {
                     .to_owned(),
             },
         ),
-        fix: "Check address, route, security groups and firewall up to the peer, and that it \
-              listens and accepts. Set a connect timeout of a few seconds in the client; \
-              `net.ipv4.tcp_syn_retries` (6 = 127 s) bounds it for the whole host."
-            .to_owned(),
+        fix: case.fix(CODE),
         evidence: vec![
             Evidence::new("connections in SYN_SENT for over 5 s", affected),
             Evidence::new("oldest, ms", oldest_ms),

@@ -115,7 +115,7 @@ pub fn check(case: &Case<'_>) -> Option<Verdict> {
         why: format!(
             "{} {} ended by a reset, a timeout or a shutdown, the first at least {} ago, and {} still holds {}: they carry nothing any more and use up file descriptors",
             connections(affected),
-            place(case.key),
+            place(case),
             span(oldest_ms),
             program(case.key),
             if affected == 1 {
@@ -124,9 +124,7 @@ pub fn check(case: &Case<'_>) -> Option<Verdict> {
                 "their descriptors"
             },
         ),
-        fix: "Close the connection on errors too: after a failed connect, read or write (reset, \
-              timed out) call close, in `finally`, `defer` or a destructor."
-            .to_owned(),
+        fix: case.fix(CODE),
         evidence: vec![
             Evidence::new("dead connections whose descriptor is open", affected),
             Evidence::new(
@@ -155,7 +153,7 @@ pub(crate) fn hint(case: &Case<'_>) -> Option<Hint> {
         why: format!(
             "{} {} {} ended by a reset or a timeout and not been closed since: an idle pool that has not noticed, or a close forgotten on errors",
             connections(dead.len()),
-            place(case.key),
+            place(case),
             have(dead.len()),
         ),
         evidence: Evidence::new("dead connections whose descriptor is open", dead.len()),

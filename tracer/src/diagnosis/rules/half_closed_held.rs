@@ -8,7 +8,7 @@ use crate::{
     diagnosis::{
         Case, Class, Confidence, Evidence, Fault, Verdict,
         rules::Hint,
-        signs::{PATIENCE_MS, SEVERAL, sample_since},
+        signs::{PATIENCE_MS, SEVERAL, awaits_answer, sample_since},
         text::{connections, have, place, program, span},
     },
     table::connection::{Connection, Sample},
@@ -36,11 +36,7 @@ struct Held<'a> {
 impl Held<'_> {
     /// Whether it waits for the answer to what it sent last.
     const fn awaits_answer(&self) -> bool {
-        match (self.sample.data_sent_ms, self.sample.data_received_ms) {
-            (Some(sent), Some(received)) => sent < received,
-            (sent, None) => sent.is_some(),
-            (None, _) => false,
-        }
+        awaits_answer(self.sample)
     }
 }
 
@@ -81,14 +77,12 @@ pub fn check(case: &Case<'_>) -> Option<Verdict> {
         why: format!(
             "{} {} {} been in FIN_WAIT2 with nothing received for up to {}: {} shut down its side and never closed, and the peer has not closed either",
             connections(affected),
-            place(case.key),
+            place(case),
             have(affected),
             span(oldest_ms),
             program(case.key),
         ),
-        fix: "After shutdown(SHUT_WR) read until end-of-file or a deadline, then call close; \
-              shutdown alone never frees the socket while its descriptor is open."
-            .to_owned(),
+        fix: case.fix(CODE),
         evidence: vec![
             Evidence::new(
                 "connections in FIN_WAIT2 with their descriptor open",
@@ -111,7 +105,7 @@ pub(crate) fn hint(case: &Case<'_>) -> Option<Hint> {
         why: format!(
             "{} {} {} been half closed by the program for over {} with nothing received: it waits for a late answer, or it forgot to close",
             connections(quiet),
-            place(case.key),
+            place(case),
             have(quiet),
             span(EARLY_MS),
         ),

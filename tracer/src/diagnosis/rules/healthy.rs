@@ -26,12 +26,12 @@ pub fn verdict(case: &Case<'_>) -> Verdict {
         why: format!(
             "{} {} open, {} opened and {} closed in {}: no sign of a leak",
             connections(case.live.len()),
-            place(case.key),
+            place(case),
             case.tally.opened,
             case.tally.closed,
             span(case.watched_ms()),
         ),
-        fix: "Nothing to do.".to_owned(),
+        fix: case.fix(CODE),
         evidence: vec![
             Evidence::new("live connections", case.live.len()),
             Evidence::new("opened", case.tally.opened),

@@ -8,14 +8,11 @@
 use crate::{
     diagnosis::{
         Case, Class, Confidence, Evidence, Fault, Verdict,
-        abandoned::Abandoned,
+        abandoned::Finding,
         rules::Hint,
-        signs::{PATIENCE_MS, SEVERAL},
+        signs::SEVERAL,
         text::{connections, have, place, program, span},
-        trend::piles_up,
     },
-    table::connection::Sample,
-    tcp::Role,
 };
 
 /// This verdict's name.
@@ -24,60 +21,6 @@ pub const CODE: &str = "missing-close";
 /// From this many milliseconds on a CLOSE_WAIT is worth a word: most programs
 /// close within milliseconds.
 const NOTABLE_MS: u64 = 1_000;
-
-/// The site's abandoned connections, sorted out.
-struct Finding<'a> {
-    all: Vec<Abandoned<'a>>,
-    /// How many have lasted long enough to count.
-    old: usize,
-    /// Of the old, those that no pool explains.
-    definite: usize,
-    /// Whether their number grows without bound.
-    growing: bool,
-    /// Milliseconds since the first hang-up, at the least.
-    oldest_ms: u64,
-}
-
-impl<'a> Finding<'a> {
-    fn of(case: &Case<'a>) -> Self {
-        let all: Vec<_> = case
-            .live
-            .iter()
-            .filter_map(|c| Abandoned::of(case, c))
-            .collect();
-        let times: Vec<_> = all.iter().filter_map(|a| a.at).collect();
-        let growing = piles_up(case, &times);
-        let grace = case.grace_ms();
-        let old: Vec<_> = all
-            .iter()
-            .filter(|a| {
-                let patient = a.may_be_at_work() && !growing;
-                a.outlasts(if patient {
-                    grace.max(PATIENCE_MS)
-                } else {
-                    grace
-                })
-            })
-            .collect();
-        Self {
-            old: old.len(),
-            definite: old.iter().filter(|a| a.is_definite()).count(),
-            growing,
-            oldest_ms: all.iter().map(|a| a.ms).max().unwrap_or(0),
-            all,
-        }
-    }
-
-    fn is_proven(&self) -> bool {
-        let most = self.definite >= SEVERAL && self.definite * 2 > self.old;
-        self.old >= SEVERAL && (self.growing || most)
-    }
-
-    fn count(&self, is_it: impl Fn(&Sample) -> bool) -> usize {
-        let samples = self.all.iter().filter_map(|a| a.sample);
-        samples.filter(|sample| is_it(sample)).count()
-    }
-}
 
 /// See the module.
 #[must_use]
@@ -91,7 +34,7 @@ pub fn check(case: &Case<'_>) -> Option<Verdict> {
     let why = format!(
         "{} {} have been in CLOSE_WAIT, the oldest for at least {}: the peer closed them, and {} never did{}{}",
         connections(affected),
-        place(case.key),
+        place(case),
         span(found.oldest_ms),
         program(case.key),
         match unread {
@@ -104,24 +47,13 @@ pub fn check(case: &Case<'_>) -> Option<Verdict> {
             ""
         },
     );
-    let fix = match case.key.role {
-        Role::Client => {
-            "Read each response to its end and close it on every path, errors too: \
-             `defer resp.Body.Close()` in Go, `with` in Python, try-with-resources in Java."
-        }
-        Role::Server | Role::Listener => {
-            "Close the connection when a read returns end-of-file (0 bytes) or an error, on every \
-             path of the handler: `defer conn.Close()` in Go, `with` in Python, \
-             try-with-resources in Java."
-        }
-    };
     Some(Verdict {
         code: CODE,
         class: Class::Leak,
         confidence: Confidence::High,
         fault: Some(Fault::LocalApp),
         why,
-        fix: fix.to_owned(),
+        fix: case.fix(CODE),
         evidence: vec![
             Evidence::new("connections that the peer closed and we did not", affected),
             Evidence::new("of these, older than the grace period", found.old),
@@ -149,7 +81,7 @@ pub(crate) fn hint(case: &Case<'_>) -> Option<Hint> {
     let sit = format!(
         "{} {} {} been in CLOSE_WAIT, the oldest for at least {}",
         connections(lasting),
-        place(case.key),
+        place(case),
         have(lasting),
         span(found.oldest_ms),
     );

@@ -5,31 +5,71 @@
 
 use crate::diagnosis::{Case, Evidence, Verdict};
 
-pub mod accept_stalled;
-pub mod connect_stuck;
-pub mod dead_fd;
-pub mod half_closed_held;
-pub mod healthy;
-pub mod missing_close;
-pub mod not_enough_data;
-pub mod time_wait_churn;
-pub mod unbounded_growth;
+/// The rules' modules, and the names of their verdicts.
+macro_rules! rules {
+    ($($module:ident,)+) => {
+        $(pub mod $module;)+
+
+        /// The name of every verdict.
+        pub const CODES: &[&str] = &[$($module::CODE,)+];
+    };
+}
+
+rules! {
+    missing_close,
+    response_not_finished,
+    inherited_fd,
+    dead_fd,
+    half_closed_held,
+    client_per_request,
+    pool_exhausted,
+    idle_growth,
+    unbounded_growth,
+    accept_stalled,
+    connect_stuck,
+    half_open_peer,
+    peer_wedged,
+    peer_not_reading,
+    timeout_not_passed,
+    keepalive_race,
+    silent_drop,
+    peer_leaks,
+    time_wait_churn,
+    not_enough_data,
+    healthy_pool,
+    healthy,
+}
 
 /// What a rule says of a site; `None` is "not this", or "too early".
 pub type Rule = fn(&Case<'_>) -> Option<Verdict>;
 
-/// Every rule, in order: proven leaks; sockets nobody accepts, which would look
-/// like growth; growth; what is no leak; and the two that need no trouble. The
-/// last always answers.
+/// Every rule, in order. First proven leaks: whoever holds what another opened before
+/// whoever forgot to close, unread answers before hang-ups in general. Then growth,
+/// the particular before the general; sockets that are stuck, by a path that forgets
+/// some before by a peer that is gone; what the other side does; waste; and those that need no trouble. The last always answers.
 pub const RULES: &[Rule] = &[
+    inherited_fd::check,
+    response_not_finished::check,
     missing_close::check,
     dead_fd::check,
     half_closed_held::check,
-    accept_stalled::check,
+    client_per_request::check,
+    pool_exhausted::check,
+    idle_growth::check,
     unbounded_growth::check,
+    accept_stalled::check,
+    peer_not_reading::check,
+    silent_drop::check,
+    half_open_peer::check,
+    peer_wedged::check,
+    timeout_not_passed::check,
     connect_stuck::check,
+    unbounded_growth::check_served,
+    keepalive_race::check,
+    peer_leaks::check,
     time_wait_churn::check,
     not_enough_data::check,
+    healthy_pool::check,
     healthy::check,
 ];
 
@@ -49,5 +89,7 @@ pub(crate) const HINTS: &[fn(&Case<'_>) -> Option<Hint>] = &[
     dead_fd::hint,
     half_closed_held::hint,
     accept_stalled::hint,
+    peer_not_reading::hint,
+    half_open_peer::hint,
     unbounded_growth::hint,
 ];

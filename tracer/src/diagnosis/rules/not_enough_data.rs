@@ -34,8 +34,7 @@ pub fn check(case: &Case<'_>) -> Option<Verdict> {
         confidence: Confidence::Low,
         fault: None,
         why,
-        fix: "Watch for longer, while the program has its usual load: `tcpleak leaks --for 5m`."
-            .to_owned(),
+        fix: case.fix(CODE),
         evidence,
         affected,
     })

@@ -101,16 +101,14 @@ pub fn check(case: &Case<'_>) -> Option<Verdict> {
         fault: Some(Fault::LocalApp),
         why: format!(
             "{by} opens and closes about {rate} connections per second {}, each living {mean_ms} ms: kept up, {used} of {ports} local ports ({percent} %) are in TIME_WAIT, for 60 s each{}",
-            place(case.key),
+            place(case),
             if case.key.end.ip().is_loopback() {
                 "; on loopback the kernel may reuse them after 1 s (`net.ipv4.tcp_tw_reuse`), yet each call pays for a handshake"
             } else {
                 "; when none is left, connects fail with EADDRNOTAVAIL"
             },
         ),
-        fix: "Reuse connections: one shared client with keep-alive or a pool, or one process that \
-              makes many calls. A wider `net.ipv4.ip_local_port_range` only buys time."
-            .to_owned(),
+        fix: case.fix(CODE),
         evidence,
         affected: 0,
     })

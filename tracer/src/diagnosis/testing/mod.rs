@@ -2,15 +2,17 @@
 //! Times are milliseconds before now.
 
 mod conn;
+mod simulation;
 
 use std::net::SocketAddr;
 
 pub(crate) use conn::{Conn, close_wait, conn, dead, established, unaccepted};
+pub(crate) use simulation::{Leak, Pool, Traffic, World};
 
 use crate::{
     clock::BootTime,
     decode::Comm,
-    diagnosis::{Backlog, Case, Host, Verdict, judge},
+    diagnosis::{Backlog, Case, Host, Verdict, judge, runtime::Runtime},
     table::{
         connection::Connection,
         site::{Point, SiteKey, Tally},
@@ -38,6 +40,11 @@ pub(crate) struct Site {
     pub(crate) watched_ms: u64,
     /// When connections that have ended did so and were opened, in ms before now.
     ended: Vec<(u64, u64)>,
+    pub(crate) runtime: Runtime,
+    pub(crate) destinations: usize,
+    pub(crate) inbound: Vec<BootTime>,
+    /// Set where the tally is not to be counted from the connections.
+    pub(crate) counted: Option<Tally>,
 }
 
 /// A client site, watched for a minute, without connections.
@@ -61,6 +68,10 @@ pub(crate) fn site() -> Site {
         },
         watched_ms: 60_000,
         ended: Vec::new(),
+        runtime: Runtime::Unknown,
+        destinations: 1,
+        inbound: Vec::new(),
+        counted: None,
     }
 }
 
@@ -97,6 +108,9 @@ impl Site {
         self.ended.extend(ends.map(|end| (end, end + lifetime_ms)));
         self.tally.time_waits += n;
         self.tally.lifetimes += n;
+        for _ in 0..n {
+            self.tally.lives.record(lifetime_ms);
+        }
         self.tally.lifetime_ms += n * lifetime_ms;
         self
     }
@@ -126,6 +140,9 @@ impl Site {
 
     /// Counts and curve as the connections imply.
     fn counted(&self) -> Tally {
+        if let Some(tally) = &self.counted {
+            return tally.clone();
+        }
         let watched = self.watched_ms;
         let ends = self.point(0);
         let inherited = self.point(watched).opened;
@@ -151,6 +168,10 @@ impl Site {
             host: &self.host,
             from: ago(self.watched_ms),
             now: NOW,
+            runtime: self.runtime,
+            destinations: self.destinations,
+            inbound: &self.inbound,
+            significance: 0.01,
         });
         let words = format!("{verdict:?}");
         assert!(!words.contains("evil"), "untrusted name in {words}");

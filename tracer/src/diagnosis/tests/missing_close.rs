@@ -3,11 +3,14 @@ use crate::{
     diagnosis::{
         Class, Confidence, Fault,
         abandoned::{ANNOUNCED_MS, ANSWER_MS, FAREWELL_BYTES},
-        rules::missing_close::CODE,
+        rules::{missing_close::CODE, response_not_finished},
         testing::{Conn, close_wait, conn, dead, established, site},
     },
     tcp::{ClosedBy, State},
 };
+
+/// What is said where something was left unread.
+const UNREAD: &str = response_not_finished::CODE;
 
 /// The end of the grace period of a watch of one minute.
 const GRACE_MS: u64 = 15_000;
@@ -29,10 +32,10 @@ fn end_of_file_read_and_not_closed() {
 #[test]
 fn an_unread_answer() {
     let long = close_wait(20_000).recv_q(FAREWELL_BYTES + 1);
-    assert_eq!(site().with(3, long).code(), CODE);
+    assert_eq!(site().with(3, long).code(), UNREAD);
     // Short, but it answered our request and the peer hung up much later.
     let short = answered(10, 30_000).recv_q(9);
-    assert_eq!(site().with(3, short).code(), CODE);
+    assert_eq!(site().with(3, short).code(), UNREAD);
 }
 
 #[test]
@@ -47,7 +50,7 @@ fn a_server_that_does_not_close() {
 #[test]
 fn a_close_announced_with_the_answer() {
     let edge = ANNOUNCED_MS - 1;
-    assert_eq!(site().with(3, answered(ANSWER_MS, edge)).code(), CODE);
+    assert_eq!(site().with(3, answered(ANSWER_MS, edge)).code(), UNREAD);
     assert_eq!(
         site().with(3, answered(ANSWER_MS, edge + 1)).code(),
         UNKNOWN
@@ -63,7 +66,7 @@ fn a_number_that_grows_in_both_halves() {
     // Each idles in a pool for 5 s; then the peer hangs up. All of them stay.
     let leak = site().each(50, |i| close_wait(i * 1_000).opened(i * 1_000 + 5_000));
     let verdict = leak.judge();
-    assert_eq!(verdict.code, CODE);
+    assert_eq!(verdict.code, UNREAD);
     assert!(verdict.why.contains("keeps growing"));
     assert_eq!(verdict.affected, 50, "the young ones too");
 }

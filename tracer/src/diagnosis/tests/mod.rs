@@ -2,9 +2,12 @@
 
 mod growth;
 mod healthy;
+mod held;
 mod leaks;
 mod missing_close;
+mod peers;
 mod properties;
+mod simulated;
 mod stuck;
 
 use crate::diagnosis::{

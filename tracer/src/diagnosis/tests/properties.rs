@@ -1,12 +1,18 @@
+use std::num::NonZeroU32;
+
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use crate::{
+    decode::Comm,
     diagnosis::{
         Case, Class,
         rules::RULES,
+        runtime::Runtime,
         testing::{Conn, NOW, Site, conn, established, site},
     },
     table::{
+        ages::Ages,
+        connection::{Holder, Timer},
         lingers::Lingers,
         site::{Point, Tally},
     },
@@ -46,9 +52,26 @@ fn any_conn() -> impl Strategy<Value = Conn> {
                 s.inode = inode;
                 s.ack_received_ms = Some(acked);
                 s.data_segments_out = inode;
+                s.timer = match age % 4 {
+                    0 => Timer::None,
+                    1 => Timer::Retransmit,
+                    2 => Timer::Keepalive,
+                    _ => Timer::ZeroWindow,
+                };
+                s.probes = u8::try_from(2 * tries).unwrap_or(u8::MAX);
             });
         let c = &mut conn.0;
         c.known = known;
+        c.revivals = u8::from(seen) * u8::try_from(queue).unwrap_or(u8::MAX);
+        c.longest_gap_ms = u32::try_from(acked).unwrap_or(u32::MAX);
+        c.quiet_ms = NonZeroU32::new(c.longest_gap_ms);
+        if half {
+            c.note_holders(&[Holder {
+                pid: inode,
+                fd: 7,
+                comm: Comm::from(b"heir".as_slice()),
+            }]);
+        }
         c.closed_by = by;
         c.half_closed = half;
         c.tx_bytes = u64::from(inode);
@@ -81,8 +104,14 @@ fn any_site() -> impl Strategy<Value = Site> {
             for conn in conns {
                 all = all.with(1, conn);
             }
+            all.destinations = usize::try_from(watched % 3).unwrap_or(1).max(1) * 9 - 8;
             match queue {
-                Some((waiting, limit)) => all.queue(waiting, limit),
+                Some((waiting, limit)) => {
+                    all.host.orphans.insert(all.key.end, waiting * limit);
+                    all.host.holders.insert(all.key.pid);
+                    all.inbound = all.live.iter().filter_map(|c| c.opened_at).collect();
+                    all.queue(waiting, limit)
+                }
                 None => all,
             }
         })
@@ -95,7 +124,12 @@ fn any_tally() -> impl Strategy<Value = Tally> {
         live,
     });
     let curve = vec(point, 0..8);
-    (any::<[u32; 7]>(), curve).prop_map(|(n, curve)| {
+    let ages = vec(ms(), 0..9).prop_map(|all| {
+        let mut ages = Ages::default();
+        all.into_iter().for_each(|ms| ages.record(ms));
+        ages
+    });
+    (any::<[u32; 7]>(), curve, ages).prop_map(|(n, curve, ages)| {
         let [
             inherited,
             opened,
@@ -117,6 +151,15 @@ fn any_tally() -> impl Strategy<Value = Tally> {
             incomplete: false,
             lingers: Lingers::default(),
             curve,
+            ended_by: [closed / 2, lifetimes, time_waits, 1, 0],
+            raced: processes % 5,
+            fin_waits: time_waits / 2,
+            revived: processes,
+            longest_gap_ms: lifetime_ms,
+            lives: ages.clone(),
+            hang_ups: ages.clone(),
+            failures: ages,
+            ..Tally::default()
         }
     })
 }
@@ -134,6 +177,10 @@ proptest! {
             host: &site.host,
             from: NOW.minus_ms(site.watched_ms),
             now: NOW,
+            runtime: Runtime::Unknown,
+            destinations: site.destinations,
+            inbound: &[],
+            significance: 0.01,
         };
         for verdict in RULES.iter().filter_map(|rule| rule(&case)).chain([counted]) {
             prop_assert!(!verdict.why.is_empty() && !verdict.fix.is_empty());
@@ -151,9 +198,13 @@ proptest! {
             host: &site.host,
             from: NOW.minus_ms(site.watched_ms),
             now: NOW,
+            runtime: Runtime::Unknown,
+            destinations: site.destinations,
+            inbound: &[],
+            significance: 0.01,
         };
         let class = crate::diagnosis::judge(&case).class;
-        prop_assert!(!matches!(class, Class::Leak | Class::Stuck | Class::Peer), "{class}");
+        prop_assert!(!matches!(class, Class::Leak | Class::Stuck), "{class}");
     }
 
     #[test]

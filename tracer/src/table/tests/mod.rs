@@ -11,6 +11,7 @@ use crate::{
 
 mod books;
 mod hearing;
+mod using;
 
 const MS: u64 = 1_000_000;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::{
-    diagnosis::Verdict,
+    diagnosis::{Verdict, forecast::Forecast, runtime::Runtime},
     model::{
         report::{Group, Leaks, Loss, Summary},
         untrusted::Untrusted,
@@ -50,6 +50,7 @@ pub(super) struct Finding<'a> {
     oldest_age_ms: Option<u64>,
     states: &'a BTreeMap<State, u64>,
     connections: Rows<'a>,
+    forecast: &'a Forecast,
 }
 
 #[derive(Serialize)]
@@ -60,6 +61,9 @@ struct Owner<'a> {
     cgroup: Option<&'a str>,
     container: Option<&'a str>,
     processes: u64,
+    runtime: Option<Runtime>,
+    fds_used: Option<u64>,
+    fds_limit: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -106,6 +110,9 @@ impl<'a> Finding<'a> {
                 cgroup: raw(owner.cgroup.as_ref()),
                 container: raw(owner.container.as_ref()),
                 processes: owner.processes,
+                runtime: (owner.runtime != Runtime::Unknown).then_some(owner.runtime),
+                fds_used: owner.fds.map(|(used, _)| used),
+                fds_limit: owner.fds.map(|(_, limit)| limit),
             },
             role: group.role,
             remote: &group.remote,
@@ -127,6 +134,7 @@ impl<'a> Finding<'a> {
             oldest_age_ms: group.oldest_age_ms,
             states: &group.states,
             connections: Rows(&group.connections),
+            forecast: &group.forecast,
         }
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::LeaksOptions;
 use crate::{
-    diagnosis::{Class, Evidence},
+    diagnosis::{Class, Evidence, explain, forecast::Supply},
     model::report::{Group, GroupOwner, Leaks},
     tcp::Role,
     view::{
@@ -120,7 +120,19 @@ fn block(
     }
     page.labelled("   why    ", &verdict.why)?;
     page.labelled("   fix    ", &verdict.fix)?;
+    for (what, supply) in [
+        ("fds", &group.forecast.fds),
+        ("ports", &group.forecast.ports),
+    ] {
+        if let Some(supply) = supply.filter(Supply::matters) {
+            page.labelled("   limit  ", running_out(what, supply))?;
+        }
+    }
     if options.verbose {
+        if let Some(text) = explain::of(verdict.code) {
+            page.labelled("   cause  ", text.cause())?;
+            page.labelled("   more   ", format_args!("tcpleak explain {}", text.code))?;
+        }
         for Evidence { fact, value } in &verdict.evidence {
             page.labelled("   fact   ", format_args!("{fact}: {value}"))?;
         }
@@ -135,6 +147,22 @@ fn block(
             "   ",
             format_args!("… and {more} more (--format json lists all)"),
         ),
+    }
+}
+
+/// How much is left, and for how long.
+fn running_out(what: &str, supply: Supply) -> String {
+    let percent = supply.used.saturating_mul(100) / supply.limit.max(1);
+    let used = format!(
+        "{} of {} {what} used ({percent} %)",
+        supply.used, supply.limit
+    );
+    match supply.hours_left {
+        Some(hours) => format!(
+            "{used}, {:.0} more an hour: full in {hours:.1} hours",
+            supply.growth_per_hour
+        ),
+        None => used,
     }
 }
 

@@ -1,0 +1,155 @@
+//! `half-open-peer`: the peer is gone without a word: its host lost power, its cable
+//! was cut, a firewall forgot it. What we send is never acknowledged; and where we
+//! send nothing, nothing tells us.
+
+use crate::{
+    diagnosis::{
+        Case, Class, Confidence, Evidence, Fault, Verdict,
+        rules::Hint,
+        signs::{PATIENCE_MS, SEVERAL},
+        text::{connections, have, place, span},
+    },
+    table::connection::{Connection, Timer},
+    tcp::{Role, State},
+};
+
+/// This verdict's name.
+pub const CODE: &str = "half-open-peer";
+
+/// Retransmissions of one segment from which on a lost packet is out of the
+/// question: their gaps double, so that the last one is seconds long.
+pub const TRIES: u32 = 5;
+
+/// From so many milliseconds without any acknowledgement on it is worth a word: a
+/// route that is recomputed heals sooner.
+pub const SILENT_MS: u64 = 20_000;
+
+/// Keepalive probes unanswered, from which on chance is out of the question.
+pub const PROBES: u8 = 3;
+
+/// An inbound connection is silent if it was not heard for so many times as long as
+/// all others of its site.
+pub const TIMES: u64 = 6;
+
+/// Others whose beat must be known before one of them is missed.
+pub const OTHERS: usize = 5;
+
+/// Milliseconds that what we sent has gone unacknowledged, or our probes have gone
+/// unanswered.
+fn unheard_ms(case: &Case<'_>, connection: &Connection) -> Option<u64> {
+    let sample = connection.sample.as_ref().filter(|s| !s.is_bare)?;
+    let unacknowledged =
+        sample.timer == Timer::Retransmit && sample.send_q > 0 && sample.backoff >= TRIES;
+    let unanswered = sample.timer == Timer::Keepalive && sample.probes >= PROBES;
+    let quiet = sample.ack_received_ms?;
+    (unacknowledged || unanswered).then(|| quiet.saturating_add(case.now.ms_since(sample.at)))
+}
+
+/// Inbound connections without keepalive whose regular beat has stopped while that
+/// of all others goes on, and the longest pause of those, in milliseconds.
+fn missed<'a>(case: &Case<'a>) -> Option<(Vec<&'a Connection>, u64)> {
+    if case.key.role != Role::Server {
+        return None;
+    }
+    let open: Vec<_> = case
+        .in_state(State::Established)
+        .filter(|c| case.unaccepted_ms(c).is_none() && c.idle_ms(case.now).is_some())
+        .collect();
+    let beats = |c: &&&Connection| c.revivals >= 2;
+    let idle = |c: &&Connection| c.idle_ms(case.now).unwrap_or(0);
+    let regular: Vec<_> = open.iter().filter(beats).copied().collect();
+    let usual_ms = regular.iter().map(|c| idle(c).max(c.longest_gap_ms.into())).max()?;
+    let limit = PATIENCE_MS.max(usual_ms.saturating_mul(TIMES));
+    let has_keepalive =
+        |c: &Connection| c.sample.as_ref().is_some_and(|s| s.timer == Timer::Keepalive);
+    let (silent, others): (Vec<_>, Vec<_>) = open.into_iter().partition(|c| idle(c) > limit);
+    let is_rule = regular.len() >= OTHERS && regular.len() == others.len();
+    let silent: Vec<_> = silent.into_iter().filter(|c| !has_keepalive(c)).collect();
+    (is_rule && !silent.is_empty() && silent.len() < others.len()).then_some((silent, usual_ms))
+}
+
+/// See the module.
+#[must_use]
+pub fn check(case: &Case<'_>) -> Option<Verdict> {
+    let open = [State::Established, State::CloseWait];
+    let open = open.into_iter().flat_map(|state| case.in_state(state));
+    let unheard: Vec<_> = open.filter_map(|c| unheard_ms(case, c)).collect();
+    let lasting: Vec<_> = unheard.into_iter().filter(|&ms| ms > SILENT_MS).collect();
+    if let Some(longest_ms) = lasting.iter().copied().max() {
+        return Some(unacknowledged(case, lasting.len(), longest_ms));
+    }
+    let (silent, usual_ms) = missed(case)?;
+    let longest_ms = silent.iter().filter_map(|c| c.idle_ms(case.now)).max();
+    Some(Verdict {
+        code: CODE,
+        class: Class::Stuck,
+        confidence: if silent.len() >= SEVERAL {
+            Confidence::Medium
+        } else {
+            Confidence::Low
+        },
+        fault: Some(Fault::Peer),
+        why: format!(
+            "{} {} {} sent nothing for up to {}, while every other one is heard at least every {}; keepalive is off, so that a peer that has vanished is never noticed",
+            connections(silent.len()),
+            place(case),
+            have(silent.len()),
+            span(longest_ms.unwrap_or(0)),
+            span(usual_ms),
+        ),
+        fix: case.fix(CODE),
+        evidence: vec![
+            Evidence::new("silent connections without keepalive", silent.len()),
+            Evidence::new("silent for, longest, ms", longest_ms.unwrap_or(0)),
+            Evidence::new("longest pause of all others, ms", usual_ms),
+        ],
+        affected: silent.len(),
+    })
+}
+
+fn unacknowledged(case: &Case<'_>, affected: usize, longest_ms: u64) -> Verdict {
+    Verdict {
+        code: CODE,
+        class: Class::Stuck,
+        confidence: if longest_ms > PATIENCE_MS {
+            Confidence::High
+        } else {
+            Confidence::Medium
+        },
+        fault: Some(Fault::Peer),
+        why: format!(
+            "{} {} {} had no acknowledgement for up to {}, though the kernel sent again and again: the peer, or the path to it, is gone without closing; the kernel gives up after some 15 min by default",
+            connections(affected),
+            place(case),
+            have(affected),
+            span(longest_ms),
+        ),
+        fix: case.fix(CODE),
+        evidence: vec![
+            Evidence::new("connections whose peer answers nothing", affected),
+            Evidence::new("without acknowledgement for, longest, ms", longest_ms),
+            Evidence::new("unanswered retransmissions of one segment, at least", TRIES),
+        ],
+        affected,
+    }
+}
+
+/// Some are being sent again, for not so long yet.
+pub(crate) fn hint(case: &Case<'_>) -> Option<Hint> {
+    let unheard: Vec<_> = case
+        .in_state(State::Established)
+        .filter_map(|c| unheard_ms(case, c))
+        .collect();
+    let longest_ms = unheard.iter().copied().max()?;
+    Some(Hint {
+        why: format!(
+            "{} {} {} had no acknowledgement for {}: the path may heal",
+            connections(unheard.len()),
+            place(case),
+            have(unheard.len()),
+            span(longest_ms),
+        ),
+        evidence: Evidence::new("connections whose peer answers nothing", unheard.len()),
+        affected: unheard.len(),
+    })
+}

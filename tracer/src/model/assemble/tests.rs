@@ -1,0 +1,128 @@
+use super::*;
+use crate::{
+    decode::{Comm, Ends, Event, Owner as Task},
+    diagnosis::{forecast::Supply, rules::idle_growth},
+    reconcile::Socket,
+    table::connection::Sample,
+};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// A minute's watch of a program that opens a connection a second, and uses each for
+/// a moment. `remote` chooses where to.
+fn minute(remote: impl Fn(u8) -> [u8; 4]) -> Table {
+    let mut table = Table::new(false, false);
+    table.begin_snapshot();
+    table.end_snapshot(Default::default());
+    for second in 0..60_u8 {
+        let at = BootTime(u64::from(second) * SECOND);
+        table.checkpoint(at);
+        let sock = u64::from(second) + 1;
+        let ends = Ends {
+            local: ([127, 0, 0, 1], 40_000 + u16::from(second)).into(),
+            remote: (remote(second), 80).into(),
+            netns: 1,
+        };
+        let task = Task {
+            pid: 9,
+            tid: Some(9),
+            uid: 0,
+            comm: Comm::from(b"app".as_slice()),
+            fd: Some(5),
+        };
+        for (old, new) in [
+            (State::Close, State::SynSent),
+            (State::SynSent, State::Established),
+        ] {
+            let event = Event::State {
+                at: at + std::time::Duration::from_millis(10),
+                sock,
+                ends,
+                old,
+                new,
+                how: Default::default(),
+                task,
+            };
+            table.apply(&event, |_, _, _| {});
+        }
+        let idle = u64::from(60 - second) * 1_000 - 20;
+        let socket = Socket {
+            cookie: sock,
+            ends,
+            state: State::Established,
+            is_mini: false,
+            uid: 0,
+            sample: Sample {
+                at: BootTime(60 * SECOND),
+                inode: 7,
+                data_sent_ms: Some(idle + 5),
+                data_received_ms: Some(idle),
+                data_segments_in: 1,
+                data_segments_out: 1,
+                ..Sample::default()
+            },
+            figures: Default::default(),
+        };
+        table.measure(sock, &socket, &[]);
+    }
+    table.checkpoint(BootTime(60 * SECOND));
+    table
+}
+
+fn judged(table: &Table, owner: GroupOwner) -> Vec<Group> {
+    let clock = WallClock::new(jiff::Timestamp::UNIX_EPOCH, BootTime(0));
+    let moment = Moment {
+        from: BootTime(0),
+        now: BootTime(60 * SECOND),
+        clock: &clock,
+    };
+    let mut host = Host {
+        ephemeral_ports: 1_000,
+        ..Host::default()
+    };
+    let end = ([10, 0, 0, 1], 80).into();
+    host.used_ports.insert((1, end), 940);
+    groups(table, &host, moment, |_| true, |_, _| owner.clone())
+}
+
+fn forecast(group: &Group) -> (Option<f64>, Option<f64>) {
+    let hours = |supply: Option<Supply>| {
+        let hours = supply.and_then(|supply| supply.hours_left);
+        hours.map(|hours| (hours * 600.0).round() / 600.0)
+    };
+    (hours(group.forecast.fds), hours(group.forecast.ports))
+}
+
+#[test]
+fn sites_with_too_few_connections_are_judged_together() {
+    let groups = judged(&minute(|i| [10, 0, 1, i]), GroupOwner::default());
+    assert_eq!(groups.len(), 1, "{groups:?}");
+    let group = &groups[0];
+    assert_eq!(group.verdict.code, idle_growth::CODE);
+    assert_eq!(
+        (group.remote.as_str(), group.live, group.opened),
+        ("*", 60, 60)
+    );
+    assert_eq!(group.connections.len(), 60);
+    // Too few destinations to be a crowd.
+    let few = judged(&minute(|i| [10, 0, 1, i.max(56)]), GroupOwner::default());
+    assert_eq!(few.len(), 4);
+    assert!(few.iter().all(|group| group.remote != "*"));
+}
+
+#[test]
+fn what_runs_out_is_told_with_its_hours() {
+    let owner = GroupOwner {
+        fds: Some((964, 1_024)),
+        ..GroupOwner::default()
+    };
+    let groups = judged(&minute(|_| [10, 0, 0, 1]), owner.clone());
+    assert_eq!(groups.len(), 1);
+    assert_eq!(groups[0].verdict.class, Class::Leak);
+    // One more each second: a minute is left of both.
+    let (fds, ports) = forecast(&groups[0]);
+    assert_eq!((fds, ports), (Some(1.0 / 60.0), Some(1.0 / 60.0)));
+    // The fds of all sites together.
+    let crowd = judged(&minute(|i| [10, 0, 1, i]), owner);
+    assert_eq!(forecast(&crowd[0]), (Some(1.0 / 60.0), None));
+}
