@@ -16,6 +16,7 @@ import (
 )
 
 var (
+	host   = flag.String("host", os.Getenv("LAB_HOST"), "who to call")
 	offset = flag.Int("offset", 0, "call the scenario's port and so many more")
 	keep   = flag.Int("keep", 0, "keep so many connections instead, and ask again on each")
 	every  = flag.Duration("every", time.Second, "how often to ask on each of those")
@@ -43,7 +44,7 @@ func main() {
 }
 
 func dial() (net.Conn, error) {
-	address := fmt.Sprintf("%s:%d", os.Getenv("LAB_HOST"), lab.Port()+*offset)
+	address := fmt.Sprintf("%s:%d", *host, lab.Port()+*offset)
 	return net.DialTimeout("tcp", address, *limit)
 }
 

@@ -22,7 +22,7 @@ func open() net.Conn {
 	return conn
 }
 
-// work asks a few times in a row, every quarter of a minute, on a connection of
+// work asks a few times in a row, every sixteen seconds, on a connection of
 // its own; where no answer comes it opens another.
 func work(start time.Duration) {
 	time.Sleep(start)
@@ -37,6 +37,6 @@ func work(start time.Duration) {
 			}
 			time.Sleep(300 * time.Millisecond)
 		}
-		time.Sleep(12 * time.Second)
+		time.Sleep(15 * time.Second)
 	}
 }

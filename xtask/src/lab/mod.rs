@@ -16,7 +16,7 @@ mod tools;
 
 use std::{
     env, fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     sync::{
         Arc,
@@ -44,8 +44,11 @@ use crate::{
     elevate, place,
 };
 
-/// The watch of `--quick`, in seconds.
-const QUICK_WATCH_S: u64 = 20;
+/// How long tcpleak watches unless told otherwise: its own default.
+const WATCH: Duration = Duration::from_secs(60);
+
+/// The same with `--quick`.
+const QUICK_WATCH: Duration = Duration::from_secs(20);
 
 /// What the whole lab must reach, by class.
 const PRECISION: f64 = 0.98;
@@ -59,9 +62,9 @@ pub(crate) struct Args {
     /// Only the few that need no long watch, watched for 20 s
     #[arg(long)]
     quick: bool,
-    /// How long tcpleak watches each, in seconds [default: 60]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(5..=3_600))]
-    watch: Option<u64>,
+    /// How long tcpleak watches each, such as 90s or 2m [default: 60s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    watch: Option<Duration>,
     /// How much traffic the programs make
     #[arg(long, default_value = "normal")]
     rate: Rate,
@@ -97,6 +100,22 @@ impl Rate {
             Self::Normal => 3,
             Self::High => 12,
         }
+    }
+}
+
+/// Seconds or minutes, within what a lab can wait for.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.strip_suffix('m') {
+        Some(minutes) => (minutes, 60),
+        None => (text.strip_suffix('s').unwrap_or(text), 1),
+    };
+    let seconds = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|count| count.checked_mul(unit));
+    match seconds {
+        Some(seconds @ 5..=3_600) => Ok(Duration::from_secs(seconds)),
+        _ => Err("give seconds or minutes, from 5s to 60m".to_owned()),
     }
 }
 
@@ -161,7 +180,7 @@ fn list(scenarios: &[Scenario], about: bool) {
 
 fn judge_all(args: &Args, chosen: Vec<Scenario>, tcpleak: PathBuf) -> Result<()> {
     let is_whole = args.scenarios.is_empty() && !args.quick;
-    let default = if args.quick { QUICK_WATCH_S } else { 60 };
+    let default = if args.quick { QUICK_WATCH } else { WATCH };
     let reports = place::target().join("lab/reports");
     fs::create_dir_all(&reports)?;
     let stopped = Arc::new(AtomicBool::new(false));
@@ -171,7 +190,7 @@ fn judge_all(args: &Args, chosen: Vec<Scenario>, tcpleak: PathBuf) -> Result<()>
     let lab = Lab {
         tcpleak,
         reports: reports.clone(),
-        watch: Duration::from_secs(args.watch.unwrap_or(default)),
+        watch: args.watch.unwrap_or(default),
         rate: args.rate.per_second(),
         stopped: Arc::clone(&stopped),
     };
@@ -199,7 +218,10 @@ fn judge_all(args: &Args, chosen: Vec<Scenario>, tcpleak: PathBuf) -> Result<()>
 
 /// Whether the lab is content.
 fn verdict(table: &Table, broken: &[String], is_whole: bool, sites: bool) -> Result<()> {
-    let mut faults: Vec<String> = broken.to_vec();
+    let mut faults = Vec::new();
+    if !broken.is_empty() {
+        faults.push(format!("{} could not be run, as told above", broken.len()));
+    }
     let alarms = table.false_alarms();
     if alarms > 0 {
         faults.push(format!(
@@ -222,7 +244,7 @@ fn verdict(table: &Table, broken: &[String], is_whole: bool, sites: bool) -> Res
 }
 
 /// Gives what root wrote to whoever owns the target directory.
-fn hand_over(reports: &std::path::Path) -> Result<()> {
+fn hand_over(reports: &Path) -> Result<()> {
     let mut chown = Command::new("chown");
     chown.args(["--recursive", "--reference"]).args([
         &place::target(),
@@ -230,4 +252,19 @@ fn hand_over(reports: &std::path::Path) -> Result<()> {
         reports,
     ]);
     command::run(&mut chown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_bounds() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("7"), Ok(Duration::from_secs(7)));
+        for wrong in ["", "4s", "61m", "1h", "-5s", "99999999999999999999m"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use super::scenario::Place;
 use crate::command;
 
 /// The link's interface, by the same name on both sides.
-const LINK: &str = "link";
+const LINK: &str = "wire";
 const NEAR: &str = "10.77.0.1";
 const FAR: &str = "10.77.0.2";
 /// All of these are addresses of the far side.

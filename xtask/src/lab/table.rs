@@ -167,7 +167,7 @@ impl Table {
     fn scenarios(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "\n  {:<27} {:<20} {:<20} SITE",
+            "\n  {:<26} {:<21} {:<21} SITE",
             "SCENARIO", "EXPECTED", "TOLD"
         )?;
         for one in &self.outcomes {
@@ -183,7 +183,7 @@ impl Table {
             };
             writeln!(
                 f,
-                "{mark} {:<27} {:<20} {:<20} {site}",
+                "{mark} {:<26} {:<21} {:<21} {site}",
                 one.scenario, one.expected_code, one.told_code
             )?;
             for alarm in &one.false_alarms {
