@@ -76,6 +76,8 @@ fn is_complete(answer: &[u8]) -> bool {
     let Some((head, body)) = text.split_once("\r\n\r\n") else {
         return false;
     };
-    let length = head.split_once("Content-Length: ").and_then(|(_, rest)| rest.lines().next()?.parse().ok());
+    let length = head
+        .split_once("Content-Length: ")
+        .and_then(|(_, rest)| rest.lines().next()?.parse().ok());
     length.is_some_and(|length: usize| body.len() >= length)
 }

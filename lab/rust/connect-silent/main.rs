@@ -6,8 +6,10 @@ use std::{net::TcpStream, thread};
 fn main() {
     lab::end_in_time();
     for _ in 0..4 {
-        thread::spawn(|| loop {
-            call();
+        thread::spawn(|| {
+            loop {
+                call();
+            }
         });
     }
     lab::stay();
@@ -15,7 +17,8 @@ fn main() {
 
 /// Connects without a limit of its own.
 fn call() {
-    match TcpStream::connect(lab::addr()) { // opened here
+    let connected = TcpStream::connect(lab::addr()); // opened here
+    match connected {
         Ok(mut socket) => lab::ask(&mut socket).unwrap_or_default(),
         Err(error) => println!("{error}"),
     }

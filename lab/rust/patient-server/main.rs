@@ -27,7 +27,10 @@ fn answer(mut socket: TcpStream) {
     socket.set_read_timeout(limit).expect("not zero");
     let mut part = [0; 1024];
     while matches!(socket.read(&mut part), Ok(read) if read > 0) {
-        if socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_err() {
+        if socket
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .is_err()
+        {
             return;
         }
     }

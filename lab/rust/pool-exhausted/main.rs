@@ -3,8 +3,7 @@ mod lab;
 
 use std::{
     collections::VecDeque,
-    io,
-    mem,
+    io, mem,
     net::TcpStream,
     sync::{Condvar, Mutex},
     thread,

@@ -170,7 +170,7 @@ mod tests {
                 })
             })
             .collect();
-        serde_json::from_value(json!({"groups": groups})).unwrap()
+        serde_json::from_value(json!({"groups": groups})).expect("a report")
     }
 
     fn expected(class: &str, code: &str) -> Expectation {
@@ -178,7 +178,7 @@ mod tests {
             "class = '{class}'\ncode = '{code}'\nalso = ['other']\nrole = 'client'\n\
              site = {{ function = 'main.fetch' }}"
         );
-        toml::from_str(&text).unwrap()
+        toml::from_str(&text).expect("an expectation")
     }
 
     /// The outcome of one scenario whose owner is process 1.

@@ -213,14 +213,14 @@ fn judge_all(args: &Args, chosen: Vec<Scenario>, tcpleak: PathBuf) -> Result<()>
     if stopped.load(Ordering::Relaxed) {
         bail!("stopped before the end");
     }
-    verdict(&table, &broken, is_whole, args.sites)
+    verdict(&table, broken.len(), is_whole, args.sites)
 }
 
 /// Whether the lab is content.
-fn verdict(table: &Table, broken: &[String], is_whole: bool, sites: bool) -> Result<()> {
+fn verdict(table: &Table, broken: usize, is_whole: bool, sites: bool) -> Result<()> {
     let mut faults = Vec::new();
-    if !broken.is_empty() {
-        faults.push(format!("{} could not be run, as told above", broken.len()));
+    if broken > 0 {
+        faults.push(format!("{broken} could not be run, as told above"));
     }
     let alarms = table.false_alarms();
     if alarms > 0 {

@@ -76,7 +76,7 @@ mod tests {
         let mut processes = Processes::default();
         processes.add(std::process::id(), 4);
         processes.look(&[std::process::id()]);
-        let own = name(std::process::id()).unwrap();
+        let own = name(std::process::id()).expect("we run");
         assert!(processes.owns(4, Some(std::process::id()), None));
         assert!(processes.owns(4, None, Some(&own)));
         assert!(!processes.owns(4, None, Some("another")));

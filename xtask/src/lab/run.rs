@@ -56,6 +56,11 @@ impl Run {
         names.join("+")
     }
 
+    /// The folder of one of its scenarios, below that of the run.
+    fn dir_of(&self, index: usize) -> String {
+        self.0[index].name.replace('/', ".")
+    }
+
     fn lead(&self) -> Duration {
         let leads = self.0.iter().map(|one| one.plan.lead_s);
         Duration::from_secs(leads.max().unwrap_or(0))
@@ -128,15 +133,22 @@ impl Stage<'_> {
 
     /// Configurations, with what is in braces filled in.
     fn fill_in_files(&self, index: usize, scenario: &Scenario) -> Result<()> {
+        let dir = self.dir_of(index);
+        fs::create_dir_all(&dir)?;
         for entry in fs::read_dir(&scenario.dir)? {
             let path = entry?.path();
             let extension = path.extension().and_then(|extension| extension.to_str());
             if let (Some("conf" | "cfg"), Some(name)) = (extension, path.file_name()) {
                 let text = fs::read_to_string(&path)?;
-                fs::write(self.dir.join(name), self.fill_in(&text, index, Place::Near))?;
+                fs::write(dir.join(name), self.fill_in(&text, index, Place::Near))?;
             }
         }
         Ok(())
+    }
+
+    /// Where a scenario's programs run, and write.
+    fn dir_of(&self, index: usize) -> PathBuf {
+        self.dir.join(self.run.dir_of(index))
     }
 
     fn fill_in(&self, text: &str, index: usize, place: Place) -> String {
@@ -146,7 +158,7 @@ impl Stage<'_> {
             .replace("{port1}", &(port + 1).to_string())
             .replace("{port2}", &(port + 2).to_string())
             .replace("{rate}", &self.lab.rate.to_string())
-            .replace("{dir}", &self.dir.to_string_lossy())
+            .replace("{dir}", &self.dir_of(index).to_string_lossy())
     }
 
     fn start(&mut self, index: usize, scenario: &Scenario, program: &Program) -> Result<()> {
@@ -155,7 +167,8 @@ impl Stage<'_> {
         let first = words.next().context("`run` is empty")?;
         let lifetime = self.run.lead() + self.lab.watch + SLACK;
         let shared = build::sources().join("python");
-        let said = File::create(self.dir.join(format!("{}-{}.log", index, program.name)))?;
+        let dir = self.dir_of(index);
+        let said = File::create(dir.join(format!("{}.log", program.name)))?;
         let mut command = self.network.command(program.place);
         command
             .args(build::command_line(scenario, first))
@@ -173,7 +186,7 @@ impl Stage<'_> {
             .stdin(Stdio::null())
             .stdout(said.try_clone()?)
             .stderr(said)
-            .current_dir(&self.dir);
+            .current_dir(dir);
         let child = command.spawn().context("cannot start it")?;
         self.processes.add(child.id(), self.started.len());
         self.started.push(Started {

@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn every_scenario_reads_and_the_lab_is_broad() {
-        let all = load_all(&build::sources()).unwrap();
+        let all = load_all(&build::sources()).expect("scenarios");
         let healthy = all
             .iter()
             .filter(|one| one.plan.expect.is_healthy())

@@ -2,12 +2,13 @@
 
 use std::{
     sync::{
-        Mutex,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
     thread,
 };
+
+use anyhow::{Context as _, Error};
 
 use super::{
     judge::Outcome,
@@ -17,7 +18,7 @@ use crate::command::step;
 
 /// Runs all, `jobs` at a time. Gives back how they came out, and what could not
 /// be run.
-pub(crate) fn all(lab: &Lab, runs: &[Run], jobs: usize) -> (Vec<Outcome>, Vec<String>) {
+pub(crate) fn all(lab: &Lab, runs: &[Run], jobs: usize) -> (Vec<Outcome>, Vec<Error>) {
     let jobs = jobs.clamp(1, runs.len().max(1));
     step(format_args!(
         "{} runs of {} s, {jobs} at a time",
@@ -25,49 +26,42 @@ pub(crate) fn all(lab: &Lab, runs: &[Run], jobs: usize) -> (Vec<Outcome>, Vec<St
         lab.watch.as_secs()
     ));
     let next = AtomicUsize::new(0);
-    let broken = Mutex::new(Vec::new());
     let (send, receive) = mpsc::channel();
-    let outcomes = thread::scope(|scope| {
+    let work = |send: mpsc::Sender<_>| {
+        while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed))
+            && !lab.is_stopped()
+        {
+            let done = lab.run(run).with_context(|| run.name());
+            // Received until the last of the senders is gone.
+            let _ = send.send(done);
+        }
+    };
+    let (mut outcomes, mut broken) = (Vec::new(), Vec::new());
+    thread::scope(|scope| {
         for _ in 0..jobs {
             let send = send.clone();
-            scope.spawn(|| {
-                let send = send;
-                while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if lab.is_stopped() {
-                        break;
-                    }
-                    match lab.run(run) {
-                        Ok(outcomes) => drop(send.send(outcomes)),
-                        Err(error) => {
-                            let fault = format!("{}: {error:#}", run.name());
-                            step(&fault);
-                            broken
-                                .lock()
-                                .unwrap_or_else(|held| held.into_inner())
-                                .push(fault);
-                        }
-                    }
-                }
-            });
+            scope.spawn(|| work(send));
         }
         drop(send);
-        let mut outcomes = Vec::new();
-        for (done, some) in receive.iter().enumerate() {
-            for one in &some {
-                told(one, done + 1, runs.len());
+        for (count, done) in receive.iter().enumerate() {
+            let place = format!("[{}/{}]", count + 1, runs.len());
+            match done {
+                Ok(some) => {
+                    some.iter().for_each(|one| told(&place, one));
+                    outcomes.extend(some);
+                }
+                Err(error) => {
+                    step(format_args!("{place} NOT RUN {error:#}"));
+                    broken.push(error);
+                }
             }
-            outcomes.extend(some);
         }
-        outcomes
     });
-    (
-        outcomes,
-        broken.into_inner().unwrap_or_else(|held| held.into_inner()),
-    )
+    (outcomes, broken)
 }
 
 /// One line of progress.
-fn told(one: &Outcome, done: usize, of: usize) {
+fn told(place: &str, one: &Outcome) {
     let how = match (one.class_is_right(), one.code_is_right()) {
         _ if !one.false_alarms.is_empty() => "FALSE ALARM",
         (true, true) => "right",
@@ -75,7 +69,7 @@ fn told(one: &Outcome, done: usize, of: usize) {
         _ => "WRONG",
     };
     step(format_args!(
-        "[{done}/{of}] {}: {how}: {}",
+        "{place} {}: {how}: {}",
         one.scenario, one.told_code
     ));
 }
