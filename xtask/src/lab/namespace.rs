@@ -88,11 +88,13 @@ impl Network {
         command
     }
 
-    /// Sets what `sysctl` names in the watched one.
+    /// Sets what `sysctl` names, on both sides.
     pub(crate) fn set(&self, key: &str, value: i64) -> Result<()> {
-        let mut sysctl = self.command(Place::Near);
         let setting = format!("{key}={value}");
-        command::output(sysctl.args(["sysctl", "--quiet", "--write", &setting]))?;
+        for place in [Place::Near, Place::Far] {
+            let mut sysctl = self.command(place);
+            command::output(sysctl.args(["sysctl", "--quiet", "--write", &setting]))?;
+        }
         Ok(())
     }
 

@@ -99,7 +99,7 @@ impl Lab {
     /// Runs, judges, and leaves the report and what the programs said.
     pub(crate) fn run(&self, run: &Run) -> Result<Vec<Outcome>> {
         let dir = self.reports.join(run.name().replace('/', "."));
-        fs::create_dir_all(&dir)?;
+        let dir = fresh(dir)?;
         let mut stage = Stage {
             lab: self,
             run,
@@ -325,6 +325,15 @@ impl Stage<'_> {
             .collect();
         Ok(judge(&report, &tried))
     }
+}
+
+/// An empty `dir`: what an earlier run left shall not be taken for this one's.
+fn fresh(dir: PathBuf) -> Result<PathBuf> {
+    if dir.exists() {
+        fs::remove_dir_all(&dir)?;
+    }
+    fs::create_dir_all(&dir)?;
+    Ok(dir)
 }
 
 fn read(path: &Path) -> Result<Report> {

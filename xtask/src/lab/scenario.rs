@@ -62,7 +62,7 @@ pub(crate) struct Plan {
     #[serde(default = "five")]
     pub(crate) lead_s: u64,
     pub(crate) expect: Expectation,
-    /// Settings of the watched namespace
+    /// Settings of both namespaces
     #[serde(default)]
     pub(crate) sysctl: BTreeMap<String, i64>,
     /// In the order in which they are started
