@@ -276,7 +276,7 @@ impl Stage<'_> {
             if let Some(status) = one.child.try_wait()?
                 && !status.success()
             {
-                let log = self.dir.join(format!("{}-{}.log", one.scenario, one.name));
+                let log = self.dir_of(one.scenario).join(format!("{}.log", one.name));
                 let said = fs::read_to_string(log).unwrap_or_default();
                 let last: Vec<_> = said.lines().rev().take(5).collect();
                 bail!(
