@@ -272,11 +272,14 @@ impl Stage<'_> {
 
     /// A program that failed has shown nothing, and proves nothing.
     fn ended_early(&mut self) -> Result<()> {
+        let (dir, run) = (&self.dir, self.run);
         for one in &mut self.started {
             if let Some(status) = one.child.try_wait()?
                 && !status.success()
             {
-                let log = self.dir_of(one.scenario).join(format!("{}.log", one.name));
+                let log = dir
+                    .join(run.dir_of(one.scenario))
+                    .join(format!("{}.log", one.name));
                 let said = fs::read_to_string(log).unwrap_or_default();
                 let last: Vec<_> = said.lines().rev().take(5).collect();
                 bail!(
