@@ -8,6 +8,7 @@ mod demo;
 mod ebpf;
 mod elevate;
 mod fuzz;
+mod lab;
 mod place;
 mod run;
 mod setup;
@@ -34,6 +35,8 @@ enum Task {
     Test(test::Args),
     /// Watch tcpleak find a leak that this command makes
     Demo,
+    /// Judge tcpleak by programs that leak and programs that do not
+    Lab(lab::Args),
     /// Run the end-to-end tests on other kernels, in virtual machines
     Vm(vm::Args),
     /// Build the kernel side and write it to tracer/bpf/
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Task::Run(args) => run::main(&args),
         Task::Test(args) => test::main(&args),
         Task::Demo => demo::main(),
+        Task::Lab(args) => lab::main(&args),
         Task::Vm(args) => vm::main(&args),
         Task::Ebpf(args) => ebpf::main(&args),
         Task::Fuzz(args) => fuzz::main(&args),

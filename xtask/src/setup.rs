@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::{ebpf, fuzz, test, vm};
+use crate::{ebpf, fuzz, lab, test, vm};
 
 /// Arguments of `cargo xtask setup`.
 #[derive(clap::Args)]
@@ -23,6 +23,8 @@ enum Task {
     Fuzz,
     /// `cargo xtask vm`
     Vm,
+    /// `cargo xtask lab`
+    Lab,
 }
 
 /// Installs what is missing.
@@ -35,6 +37,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         match task {
             Task::Test => test::set_up()?,
             Task::Vm => vm::set_up()?,
+            Task::Lab => lab::set_up()?,
             Task::Ebpf => drop(ebpf::Toolchain::set_up()?),
             Task::Fuzz => drop(fuzz::set_up()?),
         }

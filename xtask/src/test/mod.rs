@@ -15,7 +15,7 @@ use crate::{
     command::{shown, step},
     place,
 };
-pub(crate) use tools::{TOOLS, set_up};
+pub(crate) use tools::{TOOLS, set_up, stop_service};
 
 /// The test target that needs root and the kernel's eBPF.
 const E2E: &str = "e2e";

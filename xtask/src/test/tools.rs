@@ -25,19 +25,22 @@ pub(crate) const TOOLS: [(&str, &str); 9] = [
 
 /// Installs the packages of the programs that are missing.
 pub(crate) fn set_up() -> Result<()> {
-    if apt::bring(&TOOLS, "the end-to-end tests")?.contains(&"nginx") {
-        stop_nginx()?;
+    let why = "the end-to-end tests";
+    if apt::bring(&TOOLS, why)?.contains(&"nginx") {
+        stop_service("nginx", why)?;
     }
     Ok(())
 }
 
-/// The tests start an nginx of their own: the one that systemd started while
-/// the package was installed shall not serve the reader's host.
-fn stop_nginx() -> Result<()> {
+/// Tests start servers of their own: one that systemd started while its package
+/// was installed shall not serve the reader's host. `why` names the task.
+pub(crate) fn stop_service(service: &str, why: &str) -> Result<()> {
     if !Path::new("/run/systemd/system").exists() {
         return Ok(());
     }
-    step("systemctl disable --now nginx: the tests start their own");
-    let mut systemctl: Command = elevate::as_root("systemctl", &[], "stopping nginx")?;
-    run(systemctl.args(["--quiet", "disable", "--now", "nginx"]))
+    step(format_args!(
+        "systemctl disable --now {service}: {why} starts its own"
+    ));
+    let mut systemctl: Command = elevate::as_root("systemctl", &[], "stopping a server")?;
+    run(systemctl.args(["--quiet", "disable", "--now", service]))
 }
