@@ -176,6 +176,7 @@ fn load_options(probe: &ProbeArgs, selection: &Selection) -> load::Options {
         plan: probe.plan.name(),
         ring_bytes: probe.ring_size,
         filter: selection.for_kernel(),
+        stacks: probe.stacks == args::Switch::On,
         limits: load::Limits {
             followed: probe.max_followed,
             calls: probe.max_calls,

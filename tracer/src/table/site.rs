@@ -2,12 +2,27 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::{clock::BootTime, decode::Comm, table::connection::Connection, tcp::Role};
+use crate::{
+    clock::BootTime,
+    decode::{Comm, StackId},
+    table::connection::Connection,
+    tcp::Role,
+};
+
+/// The code that opens or accepts connections: a call stack of one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallStack {
+    /// The process, in whose memory the stack's addresses mean something.
+    pub pid: u32,
+    /// The stack.
+    pub stack: StackId,
+}
 
 /// What groups connections.
 ///
-/// A client's connections are grouped by the remote address and port, a
-/// server's by the local port, a listener's by its local address.
+/// A client's connections are grouped by the remote address and port and by the
+/// call stack that opened them, a server's by the local port, a listener's by its
+/// local address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SiteKey {
     /// The owner's process id; 0 for processes that have exited and left no
@@ -22,6 +37,9 @@ pub struct SiteKey {
     /// Client: the remote end. Server and listener: the local port, with an
     /// unspecified address.
     pub end: SocketAddr,
+    /// Client: the call stack that opened it; `None` where that was not taken, and
+    /// for processes that have exited.
+    pub stack: Option<StackId>,
 }
 
 impl SiteKey {
@@ -40,6 +58,48 @@ impl SiteKey {
             role: connection.role,
             netns: connection.netns,
             end,
+            stack: connection
+                .opener()
+                .filter(|_| connection.role == Role::Client)
+                .and_then(|opener| opener.stack),
+        }
+    }
+}
+
+/// The most frequent call stack, if one is more frequent than all others together,
+/// else one of them: a majority vote after Boyer and Moore, in constant memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Commonest {
+    leads: Option<CallStack>,
+    by: u64,
+}
+
+impl Commonest {
+    /// The leading one; `None` where none was noted.
+    #[must_use]
+    pub const fn get(&self) -> Option<CallStack> {
+        self.leads
+    }
+
+    /// Notes one more.
+    pub fn note(&mut self, stack: CallStack) {
+        self.add(Self {
+            leads: Some(stack),
+            by: 1,
+        });
+    }
+
+    /// Notes what another vote came to.
+    pub fn add(&mut self, other: Self) {
+        if other.leads == self.leads {
+            self.by += other.by;
+        } else if other.by > self.by {
+            *self = Self {
+                leads: other.leads,
+                by: other.by - self.by,
+            };
+        } else {
+            self.by -= other.by;
         }
     }
 }
@@ -74,6 +134,8 @@ pub struct Tally {
     pub connect_failures: u64,
     /// Processes that this site stands for; 1 but for exited ones.
     pub processes: u64,
+    /// The code that opened or accepted most of them.
+    pub stack: Commonest,
     /// Opened and live at the watch's checkpoints, oldest first.
     pub curve: Vec<Point>,
 }
@@ -84,4 +146,39 @@ impl Tally {
     pub const fn live(&self) -> u64 {
         (self.inherited + self.opened).saturating_sub(self.closed)
     }
+
+    /// Adds what is kept of other connections.
+    pub fn add(&mut self, other: &Self) {
+        self.curve = sum(&self.curve, &other.curve);
+        self.inherited += other.inherited;
+        self.opened += other.opened;
+        self.closed += other.closed;
+        self.time_waits += other.time_waits;
+        self.lifetime_ms += other.lifetime_ms;
+        self.lifetimes += other.lifetimes;
+        self.connect_failures += other.connect_failures;
+        self.stack.add(other.stack);
+    }
+}
+
+/// The sum of two curves. Checkpoints are taken of all sites at once, but one curve
+/// may have begun later or be thinned out: between its points it stays as it was.
+fn sum(one: &[Point], other: &[Point]) -> Vec<Point> {
+    let mut times: Vec<BootTime> = one.iter().chain(other).map(|point| point.at).collect();
+    times.sort_unstable();
+    times.dedup();
+    let at = |curve: &[Point], at: BootTime| {
+        let next = curve.partition_point(|point| point.at <= at);
+        next.checked_sub(1)
+            .map_or((0, 0), |last| (curve[last].opened, curve[last].live))
+    };
+    let add = |time| {
+        let ((opened, live), (more_opened, more_live)) = (at(one, time), at(other, time));
+        Point {
+            at: time,
+            opened: opened + more_opened,
+            live: live + more_live,
+        }
+    };
+    times.into_iter().map(add).collect()
 }

@@ -8,7 +8,7 @@ use crate::{
     decode::{Comm, Owner},
     table::{
         connection::Connection,
-        site::{Point, SiteKey, Tally},
+        site::{CallStack, Point, SiteKey, Tally},
     },
     tcp::Role,
 };
@@ -63,6 +63,12 @@ impl Sites {
                 Origin::Opened => tally.opened += 1,
                 Origin::Inherited => tally.inherited += 1,
             }
+            if let Some(opener) = connection.opener()
+                && let Some(stack) = opener.stack
+            {
+                let pid = opener.pid;
+                tally.stack.note(CallStack { pid, stack });
+            }
         }
         index
     }
@@ -85,7 +91,8 @@ impl Sites {
                 self.free.push(index);
                 self.summed_up += 1;
                 let end = ([0, 0, 0, 0], 0).into();
-                self.fold(SiteKey { end, ..key }, &tally);
+                let stack = None;
+                self.fold(SiteKey { end, stack, ..key }, &tally);
             }
         }
         self.by_pid.insert(pid, busy);
@@ -185,7 +192,8 @@ impl Sites {
                 Some((key, tally)) if tally.live() == 0 => {
                     self.keys.remove(&key);
                     self.free.push(index);
-                    self.fold(SiteKey { pid: 0, ..key }, &tally);
+                    let (pid, stack) = (0, None);
+                    self.fold(SiteKey { pid, stack, ..key }, &tally);
                 }
                 held => {
                     *slot = held;
@@ -218,20 +226,7 @@ impl Sites {
                 .collect(),
             ..Tally::default()
         });
-        // Checkpoints are taken of all sites at once, so points of one time add up.
-        for point in &tally.curve {
-            if let Ok(same) = sum.curve.binary_search_by_key(&point.at, |point| point.at) {
-                sum.curve[same].opened += point.opened;
-                sum.curve[same].live += point.live;
-            }
-        }
-        sum.inherited += tally.inherited;
-        sum.opened += tally.opened;
-        sum.closed += tally.closed;
-        sum.time_waits += tally.time_waits;
-        sum.lifetime_ms += tally.lifetime_ms;
-        sum.lifetimes += tally.lifetimes;
-        sum.connect_failures += tally.connect_failures;
+        sum.add(tally);
         sum.processes += tally.processes;
     }
 
@@ -309,6 +304,48 @@ impl Sites {
         }
         all
     }
+}
+
+/// A site, its tally, and its live connections.
+pub(super) type Account<'a> = (SiteKey, Tally, Vec<&'a Connection>);
+
+/// Joins the sites of one process and end whose stacks are the same code by
+/// `code_of`. What has no stack joins the only code there is; among several it
+/// stands apart.
+pub(super) fn join<'a>(
+    accounts: Vec<Account<'a>>,
+    code_of: impl Fn(CallStack) -> u64,
+) -> Vec<Account<'a>> {
+    let mut sites: FxHashMap<SiteKey, Vec<(Option<u64>, Account<'a>)>> = FxHashMap::default();
+    for account in accounts {
+        let (key, tally, _) = &account;
+        let code = key.stack.and_then(|_| tally.stack.get()).map(&code_of);
+        let whole = SiteKey { stack: None, ..*key };
+        let codes = sites.entry(whole).or_default();
+        match codes.iter_mut().find(|(known, _)| *known == code) {
+            Some((_, same)) => absorb(same, account),
+            None => codes.push((code, account)),
+        }
+    }
+    let mut all = Vec::with_capacity(sites.len());
+    for mut codes in sites.into_values() {
+        let stackless = codes.iter().position(|(code, _)| code.is_none());
+        if let Some(at) = stackless
+            && codes.len() == 2
+        {
+            let (_, account) = codes.swap_remove(at);
+            absorb(&mut codes[0].1, account);
+        }
+        all.extend(codes.into_iter().map(|(_, account)| account));
+    }
+    all
+}
+
+fn absorb<'a>(into: &mut Account<'a>, (_, tally, live): Account<'a>) {
+    into.1.add(&tally);
+    into.2.extend(live);
+    let age = |connection: &&Connection| (connection.opened_at, connection.id);
+    into.2.sort_by_key(age);
 }
 
 /// Drops every other entry of a full list.
