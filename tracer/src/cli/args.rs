@@ -46,6 +46,9 @@ pub enum Command {
     Ps(PsArgs),
     /// Say what this host supports, what would be used, and what is missing
     Doctor(DoctorArgs),
+    /// Read symbols for the collector, which starts this itself
+    #[command(hide = true)]
+    SymbolHelper,
 }
 
 const LEAKS_HELP: &str = "\

@@ -10,7 +10,7 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::{enrich, load, model::untrusted::spelled_out, selection::Selection};
+use crate::{enrich, load, model::untrusted::spelled_out, selection::Selection, symbols};
 
 pub mod args;
 mod doctor;
@@ -54,6 +54,7 @@ pub fn main() -> ExitCode {
         Command::Trace(args) => trace::run(&args),
         Command::Ps(args) => ps::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::SymbolHelper => symbols::helper::run().map(|()| Outcome::Fine),
     };
     match result {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     hash::{Hash, Hasher},
+    sync::Arc,
 };
 
 use rustc_hash::FxHasher;
@@ -12,13 +13,14 @@ use crate::{
     diagnosis::{Case, Class, Host, judge, rank},
     model::{
         connection::{Connection, endpoint},
+        frame::{self, Frame},
         report::{CodeSite, Group, GroupOwner, Summary},
         untrusted::Untrusted,
     },
     table::{
         Table,
         connection::Connection as Tracked,
-        site::{SiteKey, Tally},
+        site::{CallStack, SiteKey, Tally},
     },
     tcp::Role,
 };
@@ -35,16 +37,17 @@ pub struct Moment<'a> {
 }
 
 /// Judges every site that `wants` lets through, worst first. `owner_of` looks a
-/// process up.
+/// process up, `frames_of` a call stack.
 pub fn groups(
     table: &Table,
     host: &Host,
     moment: Moment<'_>,
     wants: impl Fn(&SiteKey) -> bool,
     owner_of: impl Fn(&SiteKey, &Tally) -> GroupOwner,
+    frames_of: impl Fn(CallStack) -> Arc<[Frame]>,
 ) -> Vec<Group> {
     let mut groups: Vec<Group> = table
-        .sites()
+        .call_sites(|stack| frame::code(&frames_of(stack)))
         .into_iter()
         .filter(|(key, ..)| wants(key))
         .map(|(key, tally, live)| {
@@ -57,7 +60,8 @@ pub fn groups(
                 now: moment.now,
             });
             let owner = owner_of(&key, &tally);
-            group(&key, &tally, &live, verdict, owner, moment)
+            let site = code_site(&key, &tally, &live, &frames_of);
+            group(&key, &tally, &live, verdict, owner, site, moment)
         })
         .collect();
     groups.sort_by_cached_key(|group| {
@@ -110,6 +114,7 @@ fn group(
     live: &[&Tracked],
     verdict: crate::diagnosis::Verdict,
     owner: GroupOwner,
+    site: CodeSite,
     moment: Moment<'_>,
 ) -> Group {
     let mut states = BTreeMap::new();
@@ -126,10 +131,7 @@ fn group(
         role: key.role,
         remote,
         local_port,
-        site: CodeSite {
-            id: site_id(key),
-            frames: Vec::new(),
-        },
+        site,
         live: live.len() as u64,
         opened: tally.opened,
         closed: tally.closed,
@@ -146,10 +148,28 @@ fn group(
     }
 }
 
-/// The same for the same name, role and end in every run.
-fn site_id(key: &SiteKey) -> String {
+fn code_site(
+    key: &SiteKey,
+    tally: &Tally,
+    live: &[&Tracked],
+    frames_of: &impl Fn(CallStack) -> Arc<[Frame]>,
+) -> CodeSite {
+    let frames = tally.stack.get().map(frames_of);
+    let is_old = |connection: &&Tracked| connection.opened_at.is_none();
+    CodeSite {
+        id: site_id(key, frames.as_deref()),
+        opened_before_start: frames.is_none() && tally.opened == 0 && live.iter().all(is_old),
+        frames: frames.map(|frames| frames.to_vec()).unwrap_or_default(),
+    }
+}
+
+/// The same for the same name, role, end and code in every run.
+fn site_id(key: &SiteKey, frames: Option<&[Frame]>) -> String {
     let mut hasher = FxHasher::default();
     (key.comm, key.role, key.end).hash(&mut hasher);
+    if let Some(frames) = frames {
+        frame::code(frames).hash(&mut hasher);
+    }
     format!("{:016x}", hasher.finish())
 }
 
