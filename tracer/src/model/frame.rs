@@ -79,8 +79,9 @@ enum Tells {
 const C_LIBRARY: [&str; 6] = ["libc.so", "libc-", "ld-linux", "libpthread", "ld-musl", "libresolv"];
 
 /// Functions of language runtimes that make the system call.
-const CALLS: [&str; 12] = [
+const CALLS: [&str; 13] = [
     "syscall.",
+    "runtime/internal/syscall.",
     "internal/poll.",
     "internal/runtime/syscall.",
     "runtime.",

@@ -7,18 +7,18 @@ const MAX_MAPPINGS: usize = 16_384;
 
 /// Executable memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mapping {
+pub(super) struct Mapping {
     /// First address.
-    pub start: u64,
+    pub(super) start: u64,
     /// The first one after it.
-    pub end: u64,
+    pub(super) end: u64,
     /// What is mapped.
-    pub of: Mapped,
+    pub(super) of: Mapped,
 }
 
 /// What executable memory holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mapped {
+pub(super) enum Mapped {
     /// A file.
     File {
         /// Offset of the first byte in it.
@@ -38,7 +38,7 @@ pub enum Mapped {
 
 /// The executable mappings, by address. Lines that cannot be read are left out.
 #[must_use]
-pub fn parse(text: &[u8]) -> Vec<Mapping> {
+pub(super) fn parse(text: &[u8]) -> Vec<Mapping> {
     text.split(|&b| b == b'\n')
         .filter_map(line)
         .take(MAX_MAPPINGS)
@@ -47,7 +47,7 @@ pub fn parse(text: &[u8]) -> Vec<Mapping> {
 
 /// The mapping that holds an address.
 #[must_use]
-pub fn find(mappings: &[Mapping], address: u64) -> Option<&Mapping> {
+pub(super) fn find(mappings: &[Mapping], address: u64) -> Option<&Mapping> {
     let next = mappings.partition_point(|mapping| mapping.start <= address);
     let mapping = mappings.get(next.checked_sub(1)?)?;
     (address < mapping.end).then_some(mapping)

@@ -29,10 +29,10 @@ const OWN_DEVICE_NUMBERS: [i64; 2] = [0x794c_7630, 0x9123_683e];
 
 /// A process, as it is now.
 #[derive(Debug)]
-pub struct Process {
+pub(super) struct Process {
     folder: OwnedFd,
     /// Its executable memory.
-    pub mappings: Vec<Mapping>,
+    pub(super) mappings: Vec<Mapping>,
     /// Its effective uid, which files that it made belong to.
     uid: u32,
     /// Its number in its own pid namespace.
@@ -44,7 +44,7 @@ impl Process {
     ///
     /// # Errors
     /// Where it has ended, or may not be looked at.
-    pub fn look(pid: u32, at: BootTime) -> Result<Self> {
+    pub(super) fn look(pid: u32, at: BootTime) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = openat(CWD, format!("/proc/{pid}"), flags, Mode::empty())?;
         let started = started(&read(&folder, "stat")?).context("no start time")?;
@@ -62,7 +62,7 @@ impl Process {
 
     /// Whether it has ended. What it had mapped is known all the same.
     #[must_use]
-    pub fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         read(&self.folder, "stat").is_err()
     }
 
@@ -70,7 +70,7 @@ impl Process {
     ///
     /// # Errors
     /// Where there is none, or another, or it is no regular file, or too large.
-    pub fn open_mapped(&self, path: &[u8], device: (u32, u32), inode: u64) -> Result<File> {
+    pub(super) fn open_mapped(&self, path: &[u8], device: (u32, u32), inode: u64) -> Result<File> {
         let is_it = |file: &OwnedFd| -> Result<()> {
             let stat = fstat(file)?;
             let found = (major(stat.st_dev), minor(stat.st_dev));
@@ -97,7 +97,7 @@ impl Process {
     ///
     /// # Errors
     /// Where there is none, somebody else wrote it, or it is too large.
-    pub fn open_perf_map(&self) -> Result<File> {
+    pub(super) fn open_perf_map(&self) -> Result<File> {
         let found = self.find(format!("/tmp/perf-{}.map", self.inner_pid).as_bytes())?;
         let owner = fstat(&found)?.st_uid;
         ensure!(owner == self.uid || owner == 0, "it belongs to somebody else");

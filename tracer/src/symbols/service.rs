@@ -33,7 +33,7 @@ const MAX_FAILURES: u32 = 64;
 
 /// A helper that is started when it is needed, and again after it has failed.
 #[derive(Debug, Default)]
-pub struct Service {
+pub(super) struct Service {
     helper: Option<Helper>,
     failures: u32,
 }
@@ -49,7 +49,7 @@ impl Service {
     ///
     /// # Errors
     /// Where the helper cannot be started, has failed too often, or fails at this.
-    pub fn ask(&mut self, file: &File, question: &Question) -> Result<Answer> {
+    pub(super) fn ask(&mut self, file: &File, question: &Question) -> Result<Answer> {
         let message = serde_json::to_vec(question)?;
         let asked = question.addresses.len();
         // One that has answered before may have ended since: having met many files,
@@ -68,12 +68,6 @@ impl Service {
         });
         self.failures += u32::from(answer.is_err());
         answer
-    }
-
-    /// Helpers that failed at what they were asked.
-    #[must_use]
-    pub fn failures(&self) -> u32 {
-        self.failures
     }
 }
 

@@ -112,6 +112,7 @@ fn any_tally() -> impl Strategy<Value = Tally> {
             connect_failures: 0,
             processes,
             curve,
+            stack: Default::default(),
         }
     })
 }

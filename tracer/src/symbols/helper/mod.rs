@@ -51,7 +51,7 @@ const CHUNK: usize = 1 << 20;
 pub fn run() -> Result<()> {
     sandbox::enter()?;
     let socket = std::io::stdin();
-    let mut reader = Reader::default();
+    let mut reader = Reader::new();
     let mut message = vec![0; MAX_MESSAGE];
     loop {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -91,13 +91,21 @@ struct FileId {
 }
 
 /// Reads names out of files.
-#[derive(Default)]
 struct Reader {
     symbolizer: Symbolizer,
     copies: FxHashMap<FileId, Option<File>>,
 }
 
 impl Reader {
+    fn new() -> Self {
+        // Nothing can be opened there.
+        let nowhere: Option<[&str; 0]> = Some([]);
+        Self {
+            symbolizer: Symbolizer::builder().set_debug_dirs(nowhere).build(),
+            copies: FxHashMap::default(),
+        }
+    }
+
     fn names(&mut self, file: &File, question: &Question) -> Result<Vec<Vec<Name>>> {
         match question.kind {
             Kind::Elf => self.elf(file, &question.addresses),
@@ -129,9 +137,25 @@ impl Reader {
         let copy = self.copies.entry(id).or_insert_with(|| copy_of(file).ok());
         let copy = copy.as_ref().context("a file that cannot be read")?;
         let path = PathBuf::from(format!("/proc/self/fd/{}", copy.as_raw_fd()));
-        let source = Source::Elf(Elf::new(path));
-        let found = self.symbolizer.symbolize(&source, Input::FileOffset(offsets))?;
-        Ok(found.into_iter().map(names_of).collect())
+        let mut elf = Elf::new(path);
+        let found = self.look_up(&elf, offsets);
+        // A file whose debug information cannot be read, or is kept apart, may have
+        // symbols all the same.
+        elf.debug_syms = false;
+        let without = |(names, &offset): (Vec<Name>, &u64)| match names.is_empty() {
+            true => self.look_up(&elf, &[offset]).into_iter().flatten().collect(),
+            false => names,
+        };
+        Ok(found.into_iter().zip(offsets).map(without).collect())
+    }
+
+    fn look_up(&self, elf: &Elf, offsets: &[u64]) -> Vec<Vec<Name>> {
+        let source = Source::Elf(elf.clone());
+        let found = self.symbolizer.symbolize(&source, Input::FileOffset(offsets));
+        found.map_or_else(
+            |_| vec![Vec::new(); offsets.len()],
+            |found| found.into_iter().map(names_of).collect(),
+        )
     }
 }
 

@@ -64,6 +64,13 @@ const CALLS: [libc::c_long; 34] = [
     libc::SYS_write,
 ];
 
+/// The C library resolves the path of a file with this, where there still is such a
+/// call.
+#[cfg(target_arch = "x86_64")]
+const OLD_CALLS: [libc::c_long; 1] = [libc::SYS_readlink];
+#[cfg(not(target_arch = "x86_64"))]
+const OLD_CALLS: [libc::c_long; 0] = [];
+
 /// Shuts this process in, for good. Must be called while it has one thread.
 ///
 /// # Errors
@@ -93,7 +100,11 @@ pub fn enter() -> Result<()> {
         .and_then(|rules| rules.restrict_self())
         .context("cannot close off the file system")?;
     let filter = SeccompFilter::new(
-        CALLS.into_iter().map(|call| (call, Vec::new())).collect(),
+        CALLS
+            .into_iter()
+            .chain(OLD_CALLS)
+            .map(|call| (call, Vec::new()))
+            .collect(),
         SeccompAction::KillProcess,
         SeccompAction::Allow,
         std::env::consts::ARCH.try_into()?,
