@@ -32,8 +32,8 @@ use crate::{
 
 mod attach;
 pub mod error;
-mod stacks;
 pub mod privileges;
+mod stacks;
 pub mod tracefs;
 
 use attach::{attach_way, registers, unload};
@@ -263,7 +263,10 @@ impl Tracer {
     /// # Errors
     /// Where it has been taken before.
     pub fn stacks(&mut self) -> Result<Stacks> {
-        let map = self.ebpf.take_map("STACKS").context("the stacks are in use")?;
+        let map = self
+            .ebpf
+            .take_map("STACKS")
+            .context("the stacks are in use")?;
         Stacks::new(map)
     }
 

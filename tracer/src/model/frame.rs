@@ -76,7 +76,14 @@ enum Tells {
 }
 
 /// Files that hold the C library, its start-up code and threads.
-const C_LIBRARY: [&str; 6] = ["libc.so", "libc-", "ld-linux", "libpthread", "ld-musl", "libresolv"];
+const C_LIBRARY: [&str; 6] = [
+    "libc.so",
+    "libc-",
+    "ld-linux",
+    "libpthread",
+    "ld-musl",
+    "libresolv",
+];
 
 /// Functions of language runtimes that make the system call.
 const CALLS: [&str; 13] = [
@@ -232,7 +239,10 @@ mod tests {
             ]),
             "net/http.(*Transport).dialConnFor (client)"
         );
-        assert_eq!(named(&[("connect", "libc.so.6"), ("", "x")]), "connect (libc.so.6)");
+        assert_eq!(
+            named(&[("connect", "libc.so.6"), ("", "x")]),
+            "connect (libc.so.6)"
+        );
         assert_eq!(named(&[("", "x")]), "unknown (x)");
         assert_eq!(named(&[]), "");
     }

@@ -7,7 +7,11 @@ use serde::Serialize;
 
 use crate::{
     diagnosis::Verdict,
-    model::{connection::Connection, frame::{self, Frame}, untrusted::Untrusted},
+    model::{
+        connection::Connection,
+        frame::{self, Frame},
+        untrusted::Untrusted,
+    },
     tcp::{Role, State},
 };
 

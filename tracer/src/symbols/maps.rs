@@ -67,15 +67,25 @@ fn line(line: &[u8]) -> Option<Mapping> {
     }
     let offset = hex(field()?)?;
     let (major, minor) = field()?.split_once(':')?;
-    let device = (u32::from_str_radix(major, 16).ok()?, u32::from_str_radix(minor, 16).ok()?);
+    let device = (
+        u32::from_str_radix(major, 16).ok()?,
+        u32::from_str_radix(minor, 16).ok()?,
+    );
     let inode: u64 = field()?.parse().ok()?;
     let path = fields.next().unwrap_or_default().trim_ascii_start();
     let of = match path {
         [b'[', ..] if path != b"[heap]" && path != b"[stack]" && !path.starts_with(b"[anon:") => {
             Mapped::Kernel(path.to_vec())
         }
-        [b'/', ..] if inode != 0 && !path.starts_with(b"/memfd:") && !path.starts_with(b"/dev/zero") => {
-            Mapped::File { offset, device, inode, path: unescaped(path) }
+        [b'/', ..]
+            if inode != 0 && !path.starts_with(b"/memfd:") && !path.starts_with(b"/dev/zero") =>
+        {
+            Mapped::File {
+                offset,
+                device,
+                inode,
+                path: unescaped(path),
+            }
         }
         _ => Mapped::Made,
     };
@@ -120,13 +130,30 @@ nonsense
         let found = find(&mappings, 0x401_010).expect("code of a file");
         let path = b"/opt/a b\nc".to_vec();
         let (offset, device, inode) = (0x1000, (8, 1), 77);
-        assert_eq!(found.of, Mapped::File { offset, device, inode, path });
+        assert_eq!(
+            found.of,
+            Mapped::File {
+                offset,
+                device,
+                inode,
+                path
+            }
+        );
         assert_eq!(find(&mappings, 0x400_010), None);
         assert_eq!(find(&mappings, 0x405_000), None);
-        assert_eq!(find(&mappings, 0x7f00_0000_0010).map(|m| &m.of), Some(&Mapped::Made));
-        assert_eq!(find(&mappings, 0x7f00_0002_0010).map(|m| &m.of), Some(&Mapped::Made));
+        assert_eq!(
+            find(&mappings, 0x7f00_0000_0010).map(|m| &m.of),
+            Some(&Mapped::Made)
+        );
+        assert_eq!(
+            find(&mappings, 0x7f00_0002_0010).map(|m| &m.of),
+            Some(&Mapped::Made)
+        );
         let vdso = Mapped::Kernel(b"[vdso]".to_vec());
-        assert_eq!(find(&mappings, 0x7ffc_0000_0000).map(|m| &m.of), Some(&vdso));
+        assert_eq!(
+            find(&mappings, 0x7ffc_0000_0000).map(|m| &m.of),
+            Some(&vdso)
+        );
     }
 
     proptest! {

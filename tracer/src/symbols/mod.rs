@@ -136,7 +136,10 @@ impl Symbols {
         };
         let stack = place.after(times);
         owner.stack = Some(stack);
-        let call_stack = CallStack { pid: owner.pid, stack };
+        let call_stack = CallStack {
+            pid: owner.pid,
+            stack,
+        };
         if self.heard.contains(&call_stack) {
             return;
         }
@@ -152,9 +155,14 @@ impl Symbols {
         }
         self.kept.insert(stack);
         let addresses = self.stacks.get(stack);
-        let job = Job { call_stack, addresses, at };
+        let job = Job {
+            call_stack,
+            addresses,
+            at,
+        };
         self.results.open.fetch_add(1, Ordering::Relaxed);
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.jobs.try_send(job) {
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.jobs.try_send(job)
+        {
             self.results.open.fetch_sub(1, Ordering::Relaxed);
             self.unnamed += 1;
         }

@@ -100,7 +100,10 @@ impl Process {
     pub(super) fn open_perf_map(&self) -> Result<File> {
         let found = self.find(format!("/tmp/perf-{}.map", self.inner_pid).as_bytes())?;
         let owner = fstat(&found)?.st_uid;
-        ensure!(owner == self.uid || owner == 0, "it belongs to somebody else");
+        ensure!(
+            owner == self.uid || owner == 0,
+            "it belongs to somebody else"
+        );
         read_only(&found, MAX_PERF_MAP)
     }
 
@@ -142,12 +145,16 @@ fn started(stat: &[u8]) -> Option<BootTime> {
     let after = stat.iter().rposition(|&b| b == b')')?;
     let text = std::str::from_utf8(stat.get(after + 1..)?).ok()?;
     let ticks: u64 = text.split_whitespace().nth(19)?.parse().ok()?;
-    Some(BootTime(ticks.checked_mul(1_000_000_000 / procfs::ticks_per_second())?))
+    Some(BootTime(
+        ticks.checked_mul(1_000_000_000 / procfs::ticks_per_second())?,
+    ))
 }
 
 fn line<'a>(status: &'a [u8], name: &str) -> Option<&'a str> {
     let lines = status.split(|&b| b == b'\n');
-    let line = lines.into_iter().find_map(|line| line.strip_prefix(name.as_bytes()));
+    let line = lines
+        .into_iter()
+        .find_map(|line| line.strip_prefix(name.as_bytes()));
     std::str::from_utf8(line?).ok()
 }
 
@@ -173,7 +180,10 @@ mod tests {
     #[test]
     fn the_status_tells_uid_and_inner_pid() {
         let status = b"Name:\tx\nNSpid:\t4242\t7\nUid:\t1\t2\t3\t4\n";
-        assert_eq!((nth(status, "Uid:", 1), last(status, "NSpid:")), (Some(2), Some(7)));
+        assert_eq!(
+            (nth(status, "Uid:", 1), last(status, "NSpid:")),
+            (Some(2), Some(7))
+        );
     }
 
     #[test]
@@ -183,13 +193,25 @@ mod tests {
         let process = Process::look(pid, now).expect("our own");
         let address = u64::try_from(started as *const () as usize).expect("64 bits");
         let mapping = crate::symbols::maps::find(&process.mappings, address).expect("code");
-        let crate::symbols::maps::Mapped::File { device, inode, path, .. } = &mapping.of else {
+        let crate::symbols::maps::Mapped::File {
+            device,
+            inode,
+            path,
+            ..
+        } = &mapping.of
+        else {
             panic!("{mapping:?}");
         };
-        process.open_mapped(path, *device, *inode).expect("our program");
+        process
+            .open_mapped(path, *device, *inode)
+            .expect("our program");
         // Found by its other name, too.
-        process.open_mapped(b"/no/such/file", *device, *inode).expect("our program");
-        process.open_mapped(path, *device, inode + 1).expect_err("another file");
+        process
+            .open_mapped(b"/no/such/file", *device, *inode)
+            .expect("our program");
+        process
+            .open_mapped(path, *device, inode + 1)
+            .expect_err("another file");
         Process::look(pid, BootTime(1)).expect_err("not there at boot");
     }
 }

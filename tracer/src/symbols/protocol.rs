@@ -156,9 +156,18 @@ mod tests {
 
     fn name() -> impl Strategy<Value = Name> {
         let text = || "\\PC{0,600}";
-        (text(), any::<Option<u64>>(), proptest::option::of(text()), any::<Option<u32>>()).prop_map(
-            |(function, offset, file, line)| Name { function, offset, file, line },
+        (
+            text(),
+            any::<Option<u64>>(),
+            proptest::option::of(text()),
+            any::<Option<u32>>(),
         )
+            .prop_map(|(function, offset, file, line)| Name {
+                function,
+                offset,
+                file,
+                line,
+            })
     }
 
     proptest! {
@@ -195,7 +204,9 @@ mod tests {
                 file: Some("c".repeat(file)),
                 ..Name::default()
             };
-            let answer = Answer { names: vec![vec![name; names]] };
+            let answer = Answer {
+                names: vec![vec![name; names]],
+            };
             serde_json::to_vec(&answer).expect("JSON")
         };
         assert!(Answer::decode(&long(256, 255, 12), 1).is_ok());

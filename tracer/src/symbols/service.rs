@@ -60,7 +60,10 @@ impl Service {
             self.helper = Some(helper);
             return Ok(answer);
         }
-        ensure!(self.failures < MAX_FAILURES, "the helper has failed too often");
+        ensure!(
+            self.failures < MAX_FAILURES,
+            "the helper has failed too often"
+        );
         let answer = Helper::start().and_then(|helper| {
             let answer = helper.ask(file, &message, asked)?;
             self.helper = Some(helper);
@@ -83,7 +86,10 @@ impl Helper {
             .stderr(Stdio::null())
             .spawn()
             .context("cannot start the helper that reads symbols")?;
-        Ok(Self { process, socket: ours })
+        Ok(Self {
+            process,
+            socket: ours,
+        })
     }
 
     fn ask(&self, file: &File, message: &[u8], asked: usize) -> Result<Answer> {
@@ -91,11 +97,19 @@ impl Helper {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         control.push(SendAncillaryMessage::ScmRights(&files));
-        sendmsg(&self.socket, &[IoSlice::new(message)], &mut control, SendFlags::NOSIGNAL)?;
+        sendmsg(
+            &self.socket,
+            &[IoSlice::new(message)],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        )?;
 
         let patience = Timespec::try_from(PATIENCE)?;
         let mut wanted = [PollFd::new(&self.socket, PollFlags::IN)];
-        ensure!(poll(&mut wanted, Some(&patience))? > 0, "the helper takes too long");
+        ensure!(
+            poll(&mut wanted, Some(&patience))? > 0,
+            "the helper takes too long"
+        );
         let mut answer = vec![0; MAX_MESSAGE];
         // No room for descriptors: the helper has none to give.
         let nothing = &mut RecvAncillaryBuffer::default();

@@ -83,7 +83,10 @@ impl Worker {
         };
         // A return address is that of the next instruction, which may be another
         // line's, or another function's.
-        let calls = job.addresses.iter().map(|address| address.saturating_sub(1));
+        let calls = job
+            .addresses
+            .iter()
+            .map(|address| address.saturating_sub(1));
         let code: Vec<(u64, &Mapping)> = calls
             .map_while(|call| Some((call, find(&process.mappings, call)?)))
             .collect();
@@ -103,7 +106,11 @@ impl Worker {
                 named[*at] = Some(names);
             }
         }
-        named.into_iter().flatten().flat_map(|names| names.to_vec()).collect()
+        named
+            .into_iter()
+            .flatten()
+            .flat_map(|names| names.to_vec())
+            .collect()
     }
 
     /// The names of addresses that are all in the same file.
@@ -113,7 +120,10 @@ impl Worker {
         };
         match &first.of {
             Mapped::Kernel(name) => {
-                let frame = Frame { module: Some(Untrusted::from_bytes(name)), ..Frame::default() };
+                let frame = Frame {
+                    module: Some(Untrusted::from_bytes(name)),
+                    ..Frame::default()
+                };
                 there.iter().map(|_| Arc::from([frame.clone()])).collect()
             }
             Mapped::Made => {
@@ -125,7 +135,12 @@ impl Worker {
                 let frames = names.into_iter().map(|names| frames(names, None, None));
                 frames.collect()
             }
-            Mapped::File { device, inode, path, .. } => {
+            Mapped::File {
+                device,
+                inode,
+                path,
+                ..
+            } => {
                 let (device, inode) = (*device, *inode);
                 let offsets: Vec<u64> = there.iter().map(|&(at, of)| offset_of(at, of)).collect();
                 let unnamed: Vec<u64> = offsets
@@ -140,7 +155,9 @@ impl Worker {
                     let path = path.clone();
                     let module = module_name(&path);
                     let names = self
-                        .open(process, move |process| process.open_mapped(&path, device, inode))
+                        .open(process, move |process| {
+                            process.open_mapped(&path, device, inode)
+                        })
                         .and_then(|file| self.ask(&file, Kind::Elf, &unnamed))
                         .unwrap_or_else(|_| vec![Vec::new(); unnamed.len()]);
                     for (&offset, names) in unnamed.iter().zip(names) {
@@ -148,7 +165,9 @@ impl Worker {
                         self.named.insert((device, inode, offset), frames);
                     }
                 }
-                let named = offsets.iter().map(|&at| self.named.get(&(device, inode, at)).cloned());
+                let named = offsets
+                    .iter()
+                    .map(|&at| self.named.get(&(device, inode, at)).cloned());
                 named.map(Option::unwrap_or_default).collect()
             }
         }
@@ -165,7 +184,10 @@ impl Worker {
         process: &Arc<Process>,
         open: impl FnOnce(&Process) -> Result<File> + Send + 'static,
     ) -> Result<File> {
-        anyhow::ensure!(self.left_behind < MAX_LEFT_BEHIND, "too many files do not open");
+        anyhow::ensure!(
+            self.left_behind < MAX_LEFT_BEHIND,
+            "too many files do not open"
+        );
         let process = Arc::clone(process);
         let (sender, opened): (Sender<Result<File>>, _) = channel();
         thread::Builder::new()
@@ -197,7 +219,8 @@ impl Worker {
             self.processes.clear();
         }
         let process = Arc::new(Process::look(pid, job.at)?);
-        self.processes.insert(pid, (Instant::now(), Arc::clone(&process)));
+        self.processes
+            .insert(pid, (Instant::now(), Arc::clone(&process)));
         Ok(process)
     }
 }
@@ -206,7 +229,11 @@ fn is_same(one: &Mapped, other: &Mapped) -> bool {
     match (one, other) {
         (
             Mapped::File { device, inode, .. },
-            Mapped::File { device: other_device, inode: other_inode, .. },
+            Mapped::File {
+                device: other_device,
+                inode: other_inode,
+                ..
+            },
         ) => (device, inode) == (other_device, other_inode),
         _ => one == other,
     }
@@ -230,7 +257,11 @@ fn module_name(path: &[u8]) -> Untrusted {
 fn frames(names: Vec<Name>, module: Option<&Untrusted>, offset: Option<u64>) -> Named {
     if names.is_empty() {
         let module = module.cloned();
-        return Arc::from([Frame { module, offset, ..Frame::default() }]);
+        return Arc::from([Frame {
+            module,
+            offset,
+            ..Frame::default()
+        }]);
     }
     let frame = |name: Name| Frame {
         function: Some(Untrusted::from(name.function.as_str())),

@@ -320,7 +320,10 @@ pub(super) fn join<'a>(
     for account in accounts {
         let (key, tally, _) = &account;
         let code = key.stack.and_then(|_| tally.stack.get()).map(&code_of);
-        let whole = SiteKey { stack: None, ..*key };
+        let whole = SiteKey {
+            stack: None,
+            ..*key
+        };
         let codes = sites.entry(whole).or_default();
         match codes.iter_mut().find(|(known, _)| *known == code) {
             Some((_, same)) => absorb(same, account),

@@ -22,6 +22,7 @@ mod owners;
 mod privileges;
 mod ps;
 mod refused;
+mod stacks;
 mod stop;
 mod support;
 mod trace;

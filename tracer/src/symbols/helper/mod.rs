@@ -74,7 +74,12 @@ pub fn run() -> Result<()> {
             .unwrap_or_else(|_| vec![Vec::new(); asked]);
         let answer = Answer { names }.encode();
         let nothing = &mut SendAncillaryBuffer::default();
-        sendmsg(&socket, &[IoSlice::new(&answer)], nothing, SendFlags::NOSIGNAL)?;
+        sendmsg(
+            &socket,
+            &[IoSlice::new(&answer)],
+            nothing,
+            SendFlags::NOSIGNAL,
+        )?;
         if reader.copies.len() > MAX_KEPT {
             return Ok(());
         }
@@ -143,7 +148,11 @@ impl Reader {
         // symbols all the same.
         elf.debug_syms = false;
         let without = |(names, &offset): (Vec<Name>, &u64)| match names.is_empty() {
-            true => self.look_up(&elf, &[offset]).into_iter().flatten().collect(),
+            true => self
+                .look_up(&elf, &[offset])
+                .into_iter()
+                .flatten()
+                .collect(),
             false => names,
         };
         Ok(found.into_iter().zip(offsets).map(without).collect())
@@ -151,7 +160,9 @@ impl Reader {
 
     fn look_up(&self, elf: &Elf, offsets: &[u64]) -> Vec<Vec<Name>> {
         let source = Source::Elf(elf.clone());
-        let found = self.symbolizer.symbolize(&source, Input::FileOffset(offsets));
+        let found = self
+            .symbolizer
+            .symbolize(&source, Input::FileOffset(offsets));
         found.map_or_else(
             |_| vec![Vec::new(); offsets.len()],
             |found| found.into_iter().map(names_of).collect(),
@@ -180,7 +191,14 @@ fn copy_of(file: &File) -> Result<File> {
 
 /// The functions at an address, innermost first.
 fn names_of(found: Symbolized<'_>) -> Vec<Name> {
-    let Symbolized::Sym(Sym { name, offset, code_info, inlined, .. }) = found else {
+    let Symbolized::Sym(Sym {
+        name,
+        offset,
+        code_info,
+        inlined,
+        ..
+    }) = found
+    else {
         return Vec::new();
     };
     let name_of = |function: &str, offset: Option<usize>, code: Option<&CodeInfo<'_>>| Name {

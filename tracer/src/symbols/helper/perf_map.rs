@@ -47,7 +47,8 @@ mod tests {
 
     #[test]
     fn the_last_entry_counts() {
-        let text = b"1000 10 old\nff\n\nzz 3 x\n1000 20 LazyCompile:*fetch /app/a.js:3\n2000 0 none\n";
+        let text =
+            b"1000 10 old\nff\n\nzz 3 x\n1000 20 LazyCompile:*fetch /app/a.js:3\n2000 0 none\n";
         let found = names(text, &[0x1008, 0x1020, 0x2000]);
         assert_eq!(found[0][0].function, "LazyCompile:*fetch /app/a.js:3");
         assert_eq!(found[0][0].offset, Some(8));

@@ -78,7 +78,12 @@ const OLD_CALLS: [libc::c_long; 0] = [];
 /// without it) is no error: no capability, no other file by any system call but
 /// openat, and no way to pass on what it reads are left then.
 pub fn enter() -> Result<()> {
-    for set in [CapSet::Ambient, CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
+    for set in [
+        CapSet::Ambient,
+        CapSet::Inheritable,
+        CapSet::Effective,
+        CapSet::Permitted,
+    ] {
         caps::clear(None, set).context("cannot drop capabilities")?;
     }
     for (resource, limit) in [
