@@ -16,5 +16,9 @@ pub const CALL_FORGOTTEN: u32 = 3;
 /// No record, but a notice: the kernel skipped the first program of a pair, as a
 /// softirq had interrupted it, and the second did its work.
 pub const TAKEN_OVER: u32 = 4;
+/// No record, but a notice: a connection is told without the call stack of who
+/// opened or accepted it. Either two stacks wanted the same place in the map of
+/// stacks, or there was nothing to walk (a kernel thread, memory paged out).
+pub const NO_STACK: u32 = 5;
 /// How many slots there are.
-pub const COUNTERS: u32 = 5;
+pub const COUNTERS: u32 = 6;

@@ -16,6 +16,9 @@ pub const COMM_LEN: usize = 16;
 /// or where no call was seen.
 pub const NO_FD: i32 = -1;
 
+/// `stack` where none was taken: switched off, or not to be had.
+pub const NO_STACK: i32 = -1;
+
 /// Values of [`Header::kind`].
 pub mod kind {
     /// [`super::StateRecord`]
@@ -133,7 +136,9 @@ pub struct OpenRecord {
     /// State after, as in include/net/tcp_states.h.
     pub new: u16,
     /// Always 0.
-    pub _pad: [u16; 3],
+    pub _pad: u16,
+    /// The opener's call stack: its place in the map of stacks, or [`NO_STACK`].
+    pub stack: i32,
 }
 
 /// Any other transition, from `inet_sock_set_state`.
@@ -190,7 +195,9 @@ pub struct AcceptRecord {
     /// The socket's state now.
     pub state: u16,
     /// Always 0.
-    pub _pad: [u16; 3],
+    pub _pad: u16,
+    /// The call stack that accepts: its place in the map of stacks, or [`NO_STACK`].
+    pub stack: i32,
 }
 
 /// The socket is freed, from `tcp_destroy_sock`.

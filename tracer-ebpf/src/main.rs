@@ -18,6 +18,7 @@ mod maps;
 mod read;
 mod registers;
 mod sock;
+mod stack;
 mod task;
 mod turn;
 
@@ -44,7 +45,7 @@ const SYSCALL_ARG0: usize = 16;
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn state_btf(ctx: BtfTracePointContext) -> i32 {
     let sk = Sock::from_btf(ctx.arg(0));
-    state::on_transition(Turn::First, &sk, ctx.arg(1), ctx.arg(2));
+    state::on_transition(&ctx, Turn::First, &sk, ctx.arg(1), ctx.arg(2));
     0
 }
 
@@ -52,7 +53,7 @@ pub fn state_btf(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn state_btf_again(ctx: BtfTracePointContext) -> i32 {
     let sk = Sock::from_btf(ctx.arg(0));
-    state::on_transition(Turn::Second, &sk, ctx.arg(1), ctx.arg(2));
+    state::on_transition(&ctx, Turn::Second, &sk, ctx.arg(1), ctx.arg(2));
     0
 }
 
@@ -60,7 +61,7 @@ pub fn state_btf_again(ctx: BtfTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub fn state_raw(ctx: RawTracePointContext) -> i32 {
     let sk = Sock::from_address(ctx.arg(0));
-    state::on_transition(Turn::First, &sk, ctx.arg(1), ctx.arg(2));
+    state::on_transition(&ctx, Turn::First, &sk, ctx.arg(1), ctx.arg(2));
     0
 }
 
@@ -68,7 +69,7 @@ pub fn state_raw(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub fn state_raw_again(ctx: RawTracePointContext) -> i32 {
     let sk = Sock::from_address(ctx.arg(0));
-    state::on_transition(Turn::Second, &sk, ctx.arg(1), ctx.arg(2));
+    state::on_transition(&ctx, Turn::Second, &sk, ctx.arg(1), ctx.arg(2));
     0
 }
 
@@ -224,7 +225,7 @@ pub fn accept_fentry(_ctx: FEntryContext) -> i32 {
 /// The return of `__sys_accept4`.
 #[fexit(function = "__sys_accept4")]
 pub fn accept_fexit(ctx: FExitContext) -> i32 {
-    accept::on_return(ctx.arg(4));
+    accept::on_return(&ctx, ctx.arg(4));
     0
 }
 
@@ -238,7 +239,7 @@ pub fn accept_kprobe(_ctx: ProbeContext) -> u32 {
 /// As [`accept_fexit`], by breakpoint.
 #[kretprobe(function = "__sys_accept4")]
 pub fn accept_kretprobe(ctx: RetProbeContext) -> u32 {
-    accept::on_return(returned!(ctx));
+    accept::on_return(&ctx, returned!(ctx));
     0
 }
 
@@ -253,7 +254,7 @@ pub fn accept_enter(_ctx: TracePointContext) -> u32 {
 #[tracepoint(category = "syscalls", name = "sys_exit_accept4")]
 pub fn accept_exit(ctx: TracePointContext) -> u32 {
     if let Ok(fd) = syscall_value(&ctx) {
-        accept::on_return(fd);
+        accept::on_return(&ctx, fd);
     }
     0
 }
@@ -262,7 +263,7 @@ pub fn accept_exit(ctx: TracePointContext) -> u32 {
 /// its signature since 6.10.
 #[fexit(function = "inet_csk_accept")]
 pub fn taken_fexit_2(ctx: FExitContext) -> i32 {
-    accept::on_taken(ctx.arg(2));
+    accept::on_taken(&ctx, ctx.arg(2));
     0
 }
 
@@ -270,14 +271,14 @@ pub fn taken_fexit_2(ctx: FExitContext) -> i32 {
 /// its signature before 6.10.
 #[fexit(function = "inet_csk_accept")]
 pub fn taken_fexit_4(ctx: FExitContext) -> i32 {
-    accept::on_taken(ctx.arg(4));
+    accept::on_taken(&ctx, ctx.arg(4));
     0
 }
 
 /// As the two above, by breakpoint: the return value lies in the same place for both.
 #[kretprobe(function = "inet_csk_accept")]
 pub fn taken_kretprobe(ctx: RetProbeContext) -> u32 {
-    accept::on_taken(returned!(ctx));
+    accept::on_taken(&ctx, returned!(ctx));
     0
 }
 

@@ -2,12 +2,12 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf, StackTrace},
 };
 use tracer_common::{
     config::{
         Config, DEFAULT_RING_BYTES, FOLLOWED_PORTS, FOLLOWED_SOCKETS, Filter, IN_FLIGHT_CALLS,
-        ListenPort, MPTCP_CHILDREN, Registers,
+        KEPT_STACKS, ListenPort, MPTCP_CHILDREN, Registers,
     },
     drop::COUNTERS,
     offsets::{self, Offsets},
@@ -43,6 +43,11 @@ pub static PORTS: HashMap<[u8; size_of::<ListenPort>()], u8> =
 /// has no cookie at first. Least recently used first out, should some be left over.
 #[map]
 pub static MPTCP: LruHashMap<u64, u8> = LruHashMap::with_max_entries(MPTCP_CHILDREN, 0);
+
+/// Call stacks in user space, each kept once: see [`crate::stack`]. Cut down to one
+/// entry where they are not wanted.
+#[map]
+pub static STACKS: StackTrace = StackTrace::with_max_entries(KEPT_STACKS, 0);
 
 /// What tells an event from those that a softirq brings on top of it: the socket's
 /// address, and what happens to it.
@@ -98,6 +103,7 @@ pub static CONFIG: Config = Config {
     wake_bytes: 0,
     name_by_address: 0,
     tick_ns: 0,
+    stacks: 0,
 };
 
 /// One field's offset, a constant to the verifier.

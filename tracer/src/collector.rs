@@ -23,6 +23,7 @@ use crate::{
     selection::Selection,
     snapshot::{self, Gatherer, clocks},
     source::ring::RingSource,
+    symbols::Symbols,
     table::{Change, Hears, MAX_CONNECTIONS, Table, connection::Connection},
     tcp::State,
 };
@@ -108,6 +109,8 @@ pub struct Collector {
     selection: Selection,
     /// The connections.
     pub table: Table,
+    /// Their call stacks; `None` where none are taken.
+    pub symbols: Option<Symbols>,
     /// Boot time to wall time.
     pub clock: WallClock,
     /// When the trace began.
@@ -133,6 +136,7 @@ pub struct Collector {
 /// Everything that needs privileges, done; nothing running yet.
 pub struct Attached {
     tracer: Tracer,
+    takes_stacks: bool,
     gatherer: Gatherer,
 }
 
@@ -147,7 +151,11 @@ impl Attached {
         let tracer = Tracer::attach(options)?;
         let gatherer = Gatherer::open()?;
         privileges::drop_unneeded(|| tracer.counts().is_ok())?;
-        Ok(Self { tracer, gatherer })
+        Ok(Self {
+            tracer,
+            takes_stacks: options.stacks,
+            gatherer,
+        })
     }
 }
 
@@ -158,6 +166,10 @@ impl Collector {
     /// Where the ring cannot be polled.
     pub fn new(mut attached: Attached, selection: Selection) -> Result<Self> {
         let ring = attached.tracer.ring()?;
+        let symbols = attached
+            .takes_stacks
+            .then(|| attached.tracer.stacks().and_then(Symbols::new))
+            .transpose()?;
         let chosen = &attached.tracer.chosen;
         let hears = Hears {
             close: chosen.serves(Hook::Close),
@@ -170,6 +182,7 @@ impl Collector {
                 selection.for_kernel() != Filter::default(),
             )
             .hearing(hears),
+            symbols,
             tracer: attached.tracer,
             gatherer: Arc::new(Mutex::new(attached.gatherer)),
             selection,
@@ -223,6 +236,7 @@ impl Collector {
                 self.counts.calls_forgotten
             ));
         }
+        blind.extend(self.stacks_missing());
         if self.unreadable > 0 {
             blind.push(format!(
                 "what {} processes hold, whose fds this process may not read",
@@ -249,6 +263,19 @@ impl Collector {
             ));
         }
         blind
+    }
+
+    /// Which call stacks are not told.
+    fn stacks_missing(&self) -> Option<String> {
+        let without = self.counts.without_stack;
+        let unnamed = self.symbols.as_ref().map_or(0, Symbols::unnamed);
+        match (without, unnamed) {
+            (0, 0) => None,
+            (without, unnamed) => Some(format!(
+                "the code that opened {without} connections, whose call stacks could not be \
+                 taken, and the names of {unnamed} other call stacks, for want of time or room"
+            )),
+        }
     }
 
     /// What was lost so far.
@@ -294,6 +321,9 @@ impl Collector {
                     self.count()?;
                     self.tracer.pass_on_warnings();
                     self.settle(clocks::boot_time(), observer)?;
+                    if let Some(symbols) = &mut self.symbols {
+                        symbols.make_room(clocks::boot_time());
+                    }
                     observer.tick(clocks::boot_time(), &self.table, self.loss())?;
                 }
                 () = sleep_until(due) => {
@@ -413,9 +443,13 @@ impl Collector {
         let table = &mut self.table;
         let selection = &self.selection;
         let heard = &mut self.heard;
+        let symbols = &mut self.symbols;
         let mut outcome = Ok(());
-        let mut note = |event: Event| {
+        let mut note = |mut event: Event| {
             *heard = event.at().max(*heard);
+            if let Some(symbols) = symbols {
+                symbols.hear(&mut event);
+            }
             event
         };
         let more = self

@@ -20,6 +20,7 @@ pub mod reconcile;
 pub mod selection;
 pub mod snapshot;
 pub mod source;
+pub mod symbols;
 pub mod table;
 pub mod tcp;
 pub mod view;

@@ -147,7 +147,8 @@ fn opening(sock: u64, ts_ns: u64, new: u16) -> Vec<u8> {
         fd: if new == SYN_SENT { 3 } else { NO_FD },
         comm: [b'c'; COMM_LEN],
         new,
-        _pad: [0; 3],
+        _pad: 0,
+        stack: 5,
     }
     .as_bytes()
     .to_vec()
@@ -248,7 +249,8 @@ fn server() -> Vec<Vec<u8>> {
         fd: 4,
         comm: [b's'; COMM_LEN],
         state: ESTABLISHED,
-        _pad: [0; 3],
+        _pad: 0,
+        stack: -1,
     };
     vec![
         opening(1, 10, LISTEN),

@@ -3,6 +3,7 @@
 
 use core::ffi::c_void;
 
+use aya_ebpf::programs::tracing::StackIdContext;
 use tracer_common::event::{AcceptRecord, NO_FD, kind};
 
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
     filter,
     maps::{ACCEPT, CALLS, Call},
     sock::Sock,
-    task,
+    stack, task,
 };
 
 /// The current task enters accept(2) or accept4(2).
@@ -29,27 +30,27 @@ pub fn on_enter() {
 /// The current task takes `newsk`, which may be null, out of the accept queue.
 /// Inside of a call, the call's return tells it, with the fd.
 #[inline(always)]
-pub fn on_taken(newsk: *const c_void) {
+pub fn on_taken(ctx: &impl StackIdContext, newsk: *const c_void) {
     if newsk.is_null() || task::is_in(ACCEPT) {
         return;
     }
-    report(&Sock::from_address(newsk), NO_FD);
+    report(ctx, &Sock::from_address(newsk), NO_FD);
 }
 
 /// The current task's accept call returns `fd`, or a negative errno.
 #[inline(always)]
-pub fn on_return(fd: i32) {
+pub fn on_return(ctx: &impl StackIdContext, fd: i32) {
     let _ = CALLS.remove(task::pid_tgid());
     if fd < 0 {
         return;
     }
     if let Some(sk) = Sock::from_fd(fd as u32) {
-        report(&sk, fd);
+        report(ctx, &sk, fd);
     }
 }
 
 #[inline(always)]
-fn report(sk: &Sock, fd: i32) {
+fn report(ctx: &impl StackIdContext, sk: &Sock, fd: i32) {
     if !sk.is_users_tcp() {
         return;
     }
@@ -72,6 +73,7 @@ fn report(sk: &Sock, fd: i32) {
         fd,
         comm: task::comm(),
         state: sk.state(),
-        _pad: [0; 3],
+        _pad: 0,
+        stack: stack::of_current(ctx),
     });
 }

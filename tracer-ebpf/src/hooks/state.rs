@@ -1,6 +1,9 @@
 //! Every transition of a TCP socket.
 
-use tracer_common::event::{Figures, JoinRecord, NO_FD, OpenRecord, StateRecord, flag, kind};
+use aya_ebpf::programs::tracing::StackIdContext;
+use tracer_common::event::{
+    Figures, JoinRecord, NO_FD, NO_STACK, OpenRecord, StateRecord, flag, kind,
+};
 
 use crate::{
     emit::emit,
@@ -8,13 +11,13 @@ use crate::{
     hooks::connect,
     maps::SHUTDOWN,
     sock::{Sock, tcp},
-    task,
+    stack, task,
     turn::{Pair, Turn},
 };
 
 /// `sk` goes from `old` to `new`. Runs before the kernel stores `new`.
 #[inline(always)]
-pub fn on_transition(turn: Turn, sk: &Sock, old: i32, new: i32) {
+pub fn on_transition(ctx: &impl StackIdContext, turn: Turn, sk: &Sock, old: i32, new: i32) {
     let (old, new) = (old as u16, new as u16);
     let what = u64::from(old) << 16 | u64::from(new);
     if !turn.is_mine(Pair::State, sk, what) {
@@ -52,17 +55,19 @@ pub fn on_transition(turn: Turn, sk: &Sock, old: i32, new: i32) {
     let ts_ns = task::now();
     // These two are made by the opener itself, inside its system call.
     if old == tcp::CLOSE && (new == tcp::SYN_SENT || new == tcp::LISTEN) {
+        let (fd, stack) = if new == tcp::SYN_SENT {
+            (connect::claim(sock), stack::of_current(ctx))
+        } else {
+            (NO_FD, NO_STACK)
+        };
         emit(&OpenRecord {
             header: task::header(kind::OPEN, sock, ts_ns),
             addresses,
-            fd: if new == tcp::SYN_SENT {
-                connect::claim(sock)
-            } else {
-                NO_FD
-            },
+            fd,
             comm: task::comm(),
             new,
-            _pad: [0; 3],
+            _pad: 0,
+            stack,
         });
         return;
     }

@@ -49,6 +49,9 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Say what this host supports, what would be used, and what is missing
     Doctor(DoctorArgs),
+    /// Read symbols for the collector, which starts this itself
+    #[command(hide = true)]
+    SymbolHelper,
 }
 
 const LEAKS_HELP: &str = "\
@@ -191,6 +194,10 @@ pub struct ProbeArgs {
     /// Size of the ring buffer between kernel and tcpleak, a power of two
     #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = values::ring_bytes)]
     pub ring_size: u32,
+    /// Take the call stacks of connect and accept, which name the code that opened
+    /// each connection
+    #[arg(long, value_name = "WHETHER", default_value = "on")]
+    pub stacks: Switch,
     /// Sockets that the kernel side follows at once under --pid
     #[arg(long, hide = true, value_name = "COUNT", default_value_t = FOLLOWED_SOCKETS, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_followed: u32,
@@ -200,6 +207,15 @@ pub struct ProbeArgs {
     /// Types of the running kernel, where it does not show them itself
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
+}
+
+/// What switches know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Do
+    On,
+    /// Do without
+    Off,
 }
 
 /// What `--plan` knows.

@@ -1,6 +1,6 @@
 //! `tcpleak leaks`
 
-use std::{cell::RefCell, collections::HashMap, fs, net::SocketAddr};
+use std::{cell::RefCell, collections::HashMap, fs, net::SocketAddr, time::Duration};
 
 use anyhow::Result;
 use tokio::time::sleep;
@@ -31,6 +31,9 @@ use crate::{
 
 /// Points on each site's curve over a watch: enough for two halves with a trend.
 const CHECKPOINTS: u32 = 32;
+
+/// How long the report waits for the last call stacks to be named.
+const NAMED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Watches, judges, reports.
 pub(super) fn run(args: &LeaksArgs) -> Result<Outcome> {
@@ -93,6 +96,9 @@ async fn watch(
     let snapshot = collector.snapshot(&mut ()).await?;
     collector.finish(&mut ()).await?;
     collector.table.checkpoint(snapshot.ended);
+    if let Some(symbols) = &collector.symbols {
+        symbols.finish(NAMED_WITHIN);
+    }
 
     let moment = Moment {
         from: collector.from,
@@ -111,7 +117,13 @@ async fn watch(
     let shows_all = !selection.wants_owner() && args.selection.cgroup.is_none();
     let owners = Owners::default();
     let owner_of = |key: &SiteKey, tally: &Tally| owners.of(key, tally);
-    let groups = assemble::groups(&collector.table, &host(&snapshot), moment, wants, owner_of);
+    let frames_of = |stack| {
+        let symbols = collector.symbols.as_ref();
+        symbols.map_or_else(Default::default, |symbols| symbols.frames(stack))
+    };
+    let host_now = host(&snapshot);
+    let table = &collector.table;
+    let groups = assemble::groups(table, &host_now, moment, wants, owner_of, frames_of);
     Ok(Leaks {
         host: host_name(),
         kernel: kernel_release(),

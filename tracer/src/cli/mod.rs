@@ -10,7 +10,7 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::{enrich, load, model::untrusted::spelled_out, selection::Selection};
+use crate::{enrich, load, model::untrusted::spelled_out, selection::Selection, symbols};
 
 pub mod args;
 mod doctor;
@@ -58,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Ps(args) => ps::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::SymbolHelper => symbols::helper::run().map(|()| Outcome::Fine),
     };
     match result {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
@@ -181,6 +182,7 @@ fn load_options(probe: &ProbeArgs, selection: &Selection) -> load::Options {
         plan: probe.plan.name(),
         ring_bytes: probe.ring_size,
         filter: selection.for_kernel(),
+        stacks: probe.stacks == args::Switch::On,
         limits: load::Limits {
             followed: probe.max_followed,
             calls: probe.max_calls,

@@ -1,8 +1,8 @@
 //! What happens in the kernel, in the words of the rest. Pure.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 
-use tracer_common::event::COMM_LEN;
+use tracer_common::{config::KEPT_STACKS, event::COMM_LEN};
 
 use crate::{clock::BootTime, tcp::State};
 
@@ -30,6 +30,36 @@ impl From<&[u8]> for Comm {
     }
 }
 
+/// A call stack that the kernel keeps: its place in the map of stacks, and how often
+/// that map had been emptied. One process has other code at its addresses than
+/// another, so only with a process id does it name code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StackId(NonZeroU32);
+
+impl StackId {
+    /// The stack at `place`, below [`KEPT_STACKS`]; `None` for any other number.
+    #[must_use]
+    pub fn at(place: u32) -> Option<Self> {
+        let number = (place < KEPT_STACKS).then_some(place + 1)?;
+        NonZeroU32::new(number).map(Self)
+    }
+
+    /// Its place in the map.
+    #[must_use]
+    pub const fn place(self) -> u32 {
+        (self.0.get() - 1) % KEPT_STACKS
+    }
+
+    /// The stack in the same place once the map has been emptied `times` times.
+    #[must_use]
+    pub fn after(self, times: u32) -> Self {
+        // Numbers repeat after 262,143 times, by when nobody remembers the first.
+        let epoch = times % (u32::MAX / KEPT_STACKS);
+        let number = NonZeroU32::new(epoch * KEPT_STACKS + self.place() + 1);
+        Self(number.unwrap_or(self.0))
+    }
+}
+
 /// Who holds a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
@@ -43,6 +73,8 @@ pub struct Owner {
     pub comm: Comm,
     /// File descriptor in `pid`; `None` where none was handed out or seen.
     pub fd: Option<i32>,
+    /// Its call stack in connect or accept; `None` where that was not taken.
+    pub stack: Option<StackId>,
 }
 
 /// Both ends of a socket and the namespace they live in.
@@ -188,6 +220,15 @@ pub enum Event {
 }
 
 impl Event {
+    /// The task that opens or accepts a connection with it.
+    pub fn opener_mut(&mut self) -> Option<&mut Owner> {
+        match self {
+            Self::State { task, .. } => Some(task),
+            Self::Accept { owner, .. } => Some(owner),
+            _ => None,
+        }
+    }
+
     /// When it happened.
     #[must_use]
     pub const fn at(&self) -> BootTime {

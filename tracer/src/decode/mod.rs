@@ -9,7 +9,8 @@ use std::{
 use thiserror::Error;
 use tracer_common::event::{
     AcceptRecord, Addresses, CloseRecord, ConnectRecord, ExitRecord, GoneRecord, Header,
-    JoinRecord, NO_FD, OpenRecord, ResetRecord, StateRecord, TimeWaitRecord, flag, kind, reset,
+    JoinRecord, NO_FD, NO_STACK, OpenRecord, ResetRecord, StateRecord, TimeWaitRecord, flag, kind,
+    reset,
 };
 use zerocopy::FromBytes;
 
@@ -18,7 +19,7 @@ use crate::{clock::BootTime, tcp::State};
 pub mod event;
 pub mod tcp_info;
 
-pub use event::{Circumstance, Comm, Ends, Event, Figures, Owner};
+pub use event::{Circumstance, Comm, Ends, Event, Figures, Owner, StackId};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -43,6 +44,12 @@ pub enum DecodeError {
     State {
         /// The number found.
         state: u16,
+    },
+    /// No such place in the map of call stacks.
+    #[error("no place {place} for a call stack")]
+    Stack {
+        /// The number found.
+        place: i32,
     },
     /// Neither IPv4 nor IPv6.
     #[error("unknown address family {family}")]
@@ -70,7 +77,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
                 old: State::Close,
                 new: state(record.new)?,
                 how: Circumstance::default(),
-                task: owner(&header, Comm(record.comm), record.fd),
+                task: owner(&header, Comm(record.comm), record.fd, stack(record.stack)?),
             }
         }
         kind::STATE => {
@@ -92,7 +99,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
                     error: record.error,
                     figures: (new == State::Close).then(|| figures(&record.figures)),
                 },
-                task: owner(&header, Comm::default(), NO_FD),
+                task: owner(&header, Comm::default(), NO_FD, None),
             }
         }
         kind::CONNECT => {
@@ -110,7 +117,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
                 at,
                 sock,
                 ends: ends(&record.addresses)?,
-                owner: owner(&header, Comm(record.comm), record.fd),
+                owner: owner(&header, Comm(record.comm), record.fd, stack(record.stack)?),
                 state: state(record.state)?,
             }
         }
@@ -179,13 +186,22 @@ fn state(number: u16) -> Result<State, DecodeError> {
     State::from_kernel(number).ok_or(DecodeError::State { state: number })
 }
 
-fn owner(header: &Header, comm: Comm, fd: i32) -> Owner {
+fn stack(place: i32) -> Result<Option<StackId>, DecodeError> {
+    if place == NO_STACK {
+        return Ok(None);
+    }
+    let stack = u32::try_from(place).ok().and_then(StackId::at);
+    stack.map(Some).ok_or(DecodeError::Stack { place })
+}
+
+fn owner(header: &Header, comm: Comm, fd: i32, stack: Option<StackId>) -> Owner {
     Owner {
         pid: header.pid,
         tid: Some(header.tid),
         uid: header.uid,
         comm,
         fd: (fd != NO_FD).then_some(fd),
+        stack,
     }
 }
 

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 use tracer_common::event::{
-    Addresses, COMM_LEN, ExitRecord, Figures, Header, OpenRecord, StateRecord, kind,
+    Addresses, COMM_LEN, ExitRecord, Figures, Header, NO_STACK, OpenRecord, StateRecord, kind,
 };
 use zerocopy::IntoBytes;
 
@@ -39,7 +39,8 @@ fn syn_sent(family: u16) -> OpenRecord {
         fd: 3,
         comm: [b'x'; COMM_LEN],
         new: 2,
-        _pad: [0; 3],
+        _pad: 0,
+        stack: NO_STACK,
     }
 }
 

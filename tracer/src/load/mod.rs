@@ -33,10 +33,12 @@ use crate::{
 mod attach;
 pub mod error;
 pub mod privileges;
+mod stacks;
 pub mod tracefs;
 
 use attach::{attach_way, registers, unload};
 use error::{Blocked, Refused};
+pub use stacks::Stacks;
 
 /// The kernel side, built by `cargo xtask ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/tcpleak.bpf.o");
@@ -58,6 +60,8 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Which sockets.
     pub filter: Filter,
+    /// Whether to take the call stacks of connect and accept.
+    pub stacks: bool,
     /// Room in the maps.
     pub limits: Limits,
 }
@@ -95,6 +99,8 @@ pub struct Counts {
     pub not_followed: u64,
     /// System calls that were not remembered, for want of room.
     pub calls_forgotten: u64,
+    /// Connections whose call stack could not be taken or kept.
+    pub without_stack: u64,
 }
 
 impl Counts {
@@ -252,6 +258,18 @@ impl Tracer {
         Ok(Ring(RingBuf::try_from(map)?))
     }
 
+    /// Takes the map of call stacks; once.
+    ///
+    /// # Errors
+    /// Where it has been taken before.
+    pub fn stacks(&mut self) -> Result<Stacks> {
+        let map = self
+            .ebpf
+            .take_map("STACKS")
+            .context("the stacks are in use")?;
+        Stacks::new(map)
+    }
+
     /// The counters now.
     ///
     /// # Errors
@@ -263,6 +281,7 @@ impl Tracer {
             ring_full: sum(drop::RING_FULL)?,
             not_followed: sum(drop::NOT_FOLLOWED)?,
             calls_forgotten: sum(drop::CALL_FORGOTTEN)?,
+            without_stack: sum(drop::NO_STACK)?,
             missed: self
                 .ebpf
                 .programs()
@@ -349,8 +368,13 @@ fn load(kernel: &Kernel, options: &Options, by_address: bool) -> Result<Ebpf> {
         name_by_address: by_address.into(),
         registers: registers().unwrap_or_default(),
         tick_ns: tick_ns(),
+        stacks: options.stacks.into(),
     };
-    EbpfLoader::new()
+    let mut loader = EbpfLoader::new();
+    if !options.stacks {
+        loader.map_max_entries("STACKS", 1);
+    }
+    loader
         .btf(Some(&kernel.btf))
         .override_global("OFFSETS", kernel.offsets.as_bytes(), true)
         .override_global("CONFIG", config.as_bytes(), true)

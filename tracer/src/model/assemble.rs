@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     hash::{Hash, Hasher},
+    sync::Arc,
 };
 
 use rustc_hash::FxHasher;
@@ -18,13 +19,14 @@ use crate::{
     },
     model::{
         connection::{Connection, endpoint},
+        frame::{self, Frame},
         report::{CodeSite, Group, GroupOwner, Left, Summary},
         untrusted::Untrusted,
     },
     table::{
         Table,
         connection::Connection as Tracked,
-        site::{SiteKey, Tally},
+        site::{CallStack, SiteKey, Tally},
     },
     tcp::{Role, State},
 };
@@ -41,15 +43,20 @@ pub struct Moment<'a> {
 }
 
 /// Judges every site that `wants` lets through, worst first. `owner_of` looks a
-/// process up.
+/// process up, `frames_of` a call stack.
 pub fn groups(
     table: &Table,
     host: &Host,
     moment: Moment<'_>,
     wants: impl Fn(&SiteKey) -> bool,
     owner_of: impl Fn(&SiteKey, &Tally) -> GroupOwner,
+    frames_of: impl Fn(CallStack) -> Arc<[Frame]>,
 ) -> Vec<Group> {
-    let mut sites: Vec<Site<'_>> = table.sites().into_iter().map(Site::new).collect();
+    let mut sites: Vec<Site<'_>> = table
+        .call_sites(|stack| frame::code(&frames_of(stack)))
+        .into_iter()
+        .map(Site::new)
+        .collect();
     sites.retain(|site| wants(&site.key));
     let mut owners: BTreeMap<u32, Owner> = BTreeMap::new();
     for site in &sites {
@@ -80,7 +87,13 @@ pub fn groups(
     }
     let mut groups: Vec<Group> = findings
         .into_iter()
-        .map(|finding| group(finding, moment))
+        .map(|finding| {
+            let Site {
+                key, tally, live, ..
+            } = &finding.site;
+            let code = code_site(key, tally, live, &frames_of);
+            group(finding, code, moment)
+        })
         .collect();
     groups.sort_by_cached_key(|group| {
         let live = usize::try_from(group.live).unwrap_or(usize::MAX);
@@ -124,10 +137,11 @@ impl<'a> Site<'a> {
         Self::everywhere(&self.key) == crowd.key
     }
 
-    /// A key that is the same for all destinations of an owner.
+    /// A key that is the same for all destinations of an owner, and all its code.
     fn everywhere(key: &SiteKey) -> SiteKey {
         SiteKey {
             end: ([0, 0, 0, 0], 0).into(),
+            stack: None,
             ..*key
         }
     }
@@ -142,22 +156,11 @@ struct Owner {
 
 impl Owner {
     fn add(&mut self, site: &Site<'_>) {
-        sum_up(&mut self.tally, &site.tally);
+        self.tally.absorb(&site.tally);
         if site.key.role == Role::Server {
             let open = site.live.iter().filter(|c| c.state == State::Established);
             self.inbound.extend(open.filter_map(|c| c.opened_at));
         }
-    }
-}
-
-/// Adds a site's account to a sum, whose curve begins with the earlier of both.
-fn sum_up(sum: &mut Tally, tally: &Tally) {
-    let starts = |tally: &Tally| tally.curve.first().map(|point| point.at);
-    if sum.curve.is_empty() || starts(tally).is_some_and(|at| starts(sum) > Some(at)) {
-        let before = std::mem::replace(sum, tally.clone());
-        sum.absorb(&before);
-    } else {
-        sum.absorb(tally);
     }
 }
 
@@ -245,7 +248,7 @@ fn crowds<'a>(findings: &[Finding<'a>]) -> Vec<Site<'a>> {
             live: Vec::new(),
             destinations: 0,
         });
-        sum_up(&mut crowd.tally, &thin.site.tally);
+        crowd.tally.absorb(&thin.site.tally);
         crowd.live.extend(&thin.site.live);
         crowd.destinations += usize::from(!thin.site.live.is_empty());
     }
@@ -290,7 +293,7 @@ pub fn summary(table: &Table, groups: &[Group], all: bool) -> Summary {
     }
 }
 
-fn group(finding: Finding<'_>, moment: Moment<'_>) -> Group {
+fn group(finding: Finding<'_>, code: CodeSite, moment: Moment<'_>) -> Group {
     let Finding {
         site,
         verdict,
@@ -315,10 +318,7 @@ fn group(finding: Finding<'_>, moment: Moment<'_>) -> Group {
         role: key.role,
         remote,
         local_port,
-        site: CodeSite {
-            id: site_id(key),
-            frames: Vec::new(),
-        },
+        site: code,
         live: live.len() as u64,
         opened: tally.opened,
         closed: tally.closed,
@@ -347,10 +347,28 @@ fn left(tally: &Tally, moment: Moment<'_>) -> Left {
     }
 }
 
-/// The same for the same name, role and end in every run.
-fn site_id(key: &SiteKey) -> String {
+fn code_site(
+    key: &SiteKey,
+    tally: &Tally,
+    live: &[&Tracked],
+    frames_of: &impl Fn(CallStack) -> Arc<[Frame]>,
+) -> CodeSite {
+    let frames = tally.stack.get().map(frames_of);
+    let is_old = |connection: &&Tracked| connection.opened_at.is_none();
+    CodeSite {
+        id: site_id(key, frames.as_deref()),
+        opened_before_start: frames.is_none() && tally.opened == 0 && live.iter().all(is_old),
+        frames: frames.map(|frames| frames.to_vec()).unwrap_or_default(),
+    }
+}
+
+/// The same for the same name, role, end and code in every run.
+fn site_id(key: &SiteKey, frames: Option<&[Frame]>) -> String {
     let mut hasher = FxHasher::default();
     (key.comm, key.role, key.end).hash(&mut hasher);
+    if let Some(frames) = frames {
+        frame::code(frames).hash(&mut hasher);
+    }
     format!("{:016x}", hasher.finish())
 }
 

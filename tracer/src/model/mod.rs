@@ -5,5 +5,6 @@ pub mod assemble;
 pub mod connection;
 pub mod event;
 pub mod fields;
+pub mod frame;
 pub mod report;
 pub mod untrusted;

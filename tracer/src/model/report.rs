@@ -7,7 +7,11 @@ use serde::Serialize;
 
 use crate::{
     diagnosis::{Verdict, forecast::Forecast, runtime::Runtime},
-    model::{connection::Connection, untrusted::Untrusted},
+    model::{
+        connection::Connection,
+        frame::{self, Frame},
+        untrusted::Untrusted,
+    },
     tcp::{Role, State},
 };
 
@@ -59,10 +63,20 @@ pub struct GroupOwner {
 /// Which code opened a group's connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CodeSite {
-    /// The same for the same owner, role and end in every run.
+    /// The same for the same owner, role, end and code in every run.
     pub id: String,
-    /// Opener's stack, innermost first; empty where it was not taken.
-    pub frames: Vec<Untrusted>,
+    /// Call stack of connect or accept, innermost first; empty where it was not taken.
+    pub frames: Vec<Frame>,
+    /// All were there before the trace, so their opening was not seen.
+    pub opened_before_start: bool,
+}
+
+impl CodeSite {
+    /// The frame that names the code best.
+    #[must_use]
+    pub fn call_site(&self) -> Option<&Frame> {
+        self.frames.get(frame::call_site(&self.frames)?)
+    }
 }
 
 /// Connections of one owner to one end, and what is said of them.

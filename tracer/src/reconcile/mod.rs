@@ -288,6 +288,7 @@ fn owner_of(holder: &Holder, uid: u32) -> Owner {
         uid,
         comm: holder.comm,
         fd: Some(holder.fd),
+        stack: None,
     }
 }
 

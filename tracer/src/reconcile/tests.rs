@@ -85,6 +85,7 @@ fn go(
         uid: 0,
         comm: Comm::from(b"app".as_slice()),
         fd: Some(fd),
+        stack: None,
     };
     let event = Event::State {
         at: BootTime(at),
@@ -708,6 +709,7 @@ fn a_socket_that_is_about_to_be_listed_is_not_missed() {
             uid: 0,
             comm: Comm::default(),
             fd: None,
+            stack: None,
         },
     };
     table.apply(&event, |_, _, _| {});

@@ -25,7 +25,7 @@ use connection::Connection;
 pub use ending::Hears;
 pub use repair::ByEnds;
 use repair::Freed;
-use site::{SiteKey, Tally};
+use site::{CallStack, SiteKey, Tally};
 use sites::{SiteIndex, Sites};
 
 /// Connections tracked at once: four times what the largest hosts hold, some
@@ -210,6 +210,18 @@ impl Table {
     #[must_use]
     pub fn sites(&self) -> Vec<(SiteKey, Tally, Vec<&Connection>)> {
         self.sites.group(self.entries.values())
+    }
+
+    /// As [`Table::sites`], with those of one process and end joined whose call
+    /// stacks are the same code: `code_of` numbers it. What was there before the
+    /// start has no stack; it goes to the only code that opens connections to that
+    /// end, if there is only one.
+    #[must_use]
+    pub fn call_sites(
+        &self,
+        code_of: impl Fn(CallStack) -> u64,
+    ) -> Vec<(SiteKey, Tally, Vec<&Connection>)> {
+        sites::join(self.sites(), code_of)
     }
 
     /// Takes an entry out of the table.

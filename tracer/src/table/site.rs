@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::{
     clock::BootTime,
-    decode::Comm,
+    decode::{Comm, StackId},
     table::{
         ages::Ages,
         connection::{Connection, Linger},
@@ -13,10 +13,20 @@ use crate::{
     tcp::{ClosedBy, Role, State},
 };
 
+/// The code that opens or accepts connections: a call stack of one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallStack {
+    /// The process, in whose memory the stack's addresses mean something.
+    pub pid: u32,
+    /// The stack.
+    pub stack: StackId,
+}
+
 /// What groups connections.
 ///
-/// A client's connections are grouped by the remote address and port, a
-/// server's by the local port, a listener's by its local address.
+/// A client's connections are grouped by the remote address and port and by the
+/// call stack that opened them, a server's by the local port, a listener's by its
+/// local address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SiteKey {
     /// The owner's process id; 0 for processes that have exited and left no
@@ -31,6 +41,9 @@ pub struct SiteKey {
     /// Client: the remote end. Server and listener: the local port, with an
     /// unspecified address.
     pub end: SocketAddr,
+    /// Client: the call stack that opened it; `None` where that was not taken, and
+    /// for processes that have exited.
+    pub stack: Option<StackId>,
 }
 
 impl SiteKey {
@@ -49,6 +62,48 @@ impl SiteKey {
             role: connection.role,
             netns: connection.netns,
             end,
+            stack: connection
+                .opener()
+                .filter(|_| connection.role == Role::Client)
+                .and_then(|opener| opener.stack),
+        }
+    }
+}
+
+/// The most frequent call stack, if one is more frequent than all others together,
+/// else one of them: a majority vote after Boyer and Moore, in constant memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Commonest {
+    leads: Option<CallStack>,
+    by: u64,
+}
+
+impl Commonest {
+    /// The leading one; `None` where none was noted.
+    #[must_use]
+    pub const fn get(&self) -> Option<CallStack> {
+        self.leads
+    }
+
+    /// Notes one more.
+    pub fn note(&mut self, stack: CallStack) {
+        self.add(Self {
+            leads: Some(stack),
+            by: 1,
+        });
+    }
+
+    /// Notes what another vote came to.
+    pub fn add(&mut self, other: Self) {
+        if other.leads == self.leads {
+            self.by += other.by;
+        } else if other.by > self.by {
+            *self = Self {
+                leads: other.leads,
+                by: other.by - self.by,
+            };
+        } else {
+            self.by -= other.by;
         }
     }
 }
@@ -107,6 +162,8 @@ pub struct Tally {
     pub processes: u64,
     /// Records were lost while it was there: `opened` and `closed` may be more.
     pub incomplete: bool,
+    /// The code that opened or accepted most of them.
+    pub stack: Commonest,
     /// Opened and live at the watch's checkpoints, oldest first.
     pub curve: Vec<Point>,
 }
@@ -168,15 +225,10 @@ impl Tally {
         self.lingers.remove(linger);
     }
 
-    /// Adds another site's. Checkpoints are taken of all sites at once, so points of
-    /// one time add up; those that only the other has are left out.
+    /// Adds what is kept of other connections; not the processes, which may be the
+    /// same.
     pub fn absorb(&mut self, other: &Self) {
-        for point in &other.curve {
-            if let Ok(same) = self.curve.binary_search_by_key(&point.at, |point| point.at) {
-                self.curve[same].opened += point.opened;
-                self.curve[same].live += point.live;
-            }
-        }
+        self.curve = sum(&self.curve, &other.curve);
         self.inherited += other.inherited;
         self.opened += other.opened;
         self.closed += other.closed;
@@ -198,6 +250,28 @@ impl Tally {
         self.hang_ups.absorb(&other.hang_ups);
         self.failures.absorb(&other.failures);
         self.connect_failures += other.connect_failures;
-        self.processes += other.processes;
+        self.stack.add(other.stack);
     }
+}
+
+/// The sum of two curves. Checkpoints are taken of all sites at once, but one curve
+/// may have begun later or be thinned out: between its points it stays as it was.
+fn sum(one: &[Point], other: &[Point]) -> Vec<Point> {
+    let mut times: Vec<BootTime> = one.iter().chain(other).map(|point| point.at).collect();
+    times.sort_unstable();
+    times.dedup();
+    let at = |curve: &[Point], at: BootTime| {
+        let next = curve.partition_point(|point| point.at <= at);
+        next.checked_sub(1)
+            .map_or((0, 0), |last| (curve[last].opened, curve[last].live))
+    };
+    let add = |time| {
+        let ((opened, live), (more_opened, more_live)) = (at(one, time), at(other, time));
+        Point {
+            at: time,
+            opened: opened + more_opened,
+            live: live + more_live,
+        }
+    };
+    times.into_iter().map(add).collect()
 }

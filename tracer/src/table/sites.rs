@@ -8,7 +8,7 @@ use crate::{
     decode::{Comm, Owner},
     table::{
         connection::{Connection, Linger},
-        site::{Point, SiteKey, Tally},
+        site::{CallStack, Point, SiteKey, Tally},
     },
     tcp::{Known, Role},
 };
@@ -68,6 +68,12 @@ impl Sites {
             // Found without its records: there may have been others.
             tally.incomplete |= connection.known == Known::Repaired;
             tally.note_live();
+            if let Some(opener) = connection.opener()
+                && let Some(stack) = opener.stack
+            {
+                let pid = opener.pid;
+                tally.stack.note(CallStack { pid, stack });
+            }
         }
         index
     }
@@ -90,7 +96,8 @@ impl Sites {
                 self.free.push(index);
                 self.summed_up += 1;
                 let end = ([0, 0, 0, 0], 0).into();
-                self.fold(SiteKey { end, ..key }, &tally);
+                let stack = None;
+                self.fold(SiteKey { end, stack, ..key }, &tally);
             }
         }
         self.by_pid.insert(pid, busy);
@@ -209,7 +216,8 @@ impl Sites {
                 Some((key, tally)) if tally.live() == 0 => {
                     self.keys.remove(&key);
                     self.free.push(index);
-                    self.fold(SiteKey { pid: 0, ..key }, &tally);
+                    let (pid, stack) = (0, None);
+                    self.fold(SiteKey { pid, stack, ..key }, &tally);
                 }
                 held => {
                     *slot = held;
@@ -243,6 +251,7 @@ impl Sites {
             ..Tally::default()
         });
         sum.absorb(tally);
+        sum.processes += tally.processes;
     }
 
     pub(super) fn checkpoint(&mut self, at: BootTime) {
@@ -319,6 +328,51 @@ impl Sites {
         }
         all
     }
+}
+
+/// A site, its tally, and its live connections.
+pub(super) type Account<'a> = (SiteKey, Tally, Vec<&'a Connection>);
+
+/// Joins the sites of one process and end whose stacks are the same code by
+/// `code_of`. What has no stack joins the only code there is; among several it
+/// stands apart.
+pub(super) fn join<'a>(
+    accounts: Vec<Account<'a>>,
+    code_of: impl Fn(CallStack) -> u64,
+) -> Vec<Account<'a>> {
+    let mut sites: FxHashMap<SiteKey, Vec<(Option<u64>, Account<'a>)>> = FxHashMap::default();
+    for account in accounts {
+        let (key, tally, _) = &account;
+        let code = key.stack.and_then(|_| tally.stack.get()).map(&code_of);
+        let whole = SiteKey {
+            stack: None,
+            ..*key
+        };
+        let codes = sites.entry(whole).or_default();
+        match codes.iter_mut().find(|(known, _)| *known == code) {
+            Some((_, same)) => absorb(same, account),
+            None => codes.push((code, account)),
+        }
+    }
+    let mut all = Vec::with_capacity(sites.len());
+    for mut codes in sites.into_values() {
+        let stackless = codes.iter().position(|(code, _)| code.is_none());
+        if let Some(at) = stackless
+            && codes.len() == 2
+        {
+            let (_, account) = codes.swap_remove(at);
+            absorb(&mut codes[0].1, account);
+        }
+        all.extend(codes.into_iter().map(|(_, account)| account));
+    }
+    all
+}
+
+fn absorb<'a>(into: &mut Account<'a>, (_, tally, live): Account<'a>) {
+    into.1.absorb(&tally);
+    into.2.extend(live);
+    let age = |connection: &&Connection| (connection.opened_at, connection.id);
+    into.2.sort_by_key(age);
 }
 
 /// Drops every other entry of a full list.

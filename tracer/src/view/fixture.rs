@@ -12,6 +12,7 @@ use crate::{
     model::{
         connection::{Connection, Holder},
         event::{Event, EventName},
+        frame::Frame,
         report::{Check, CodeSite, Doctor, Group, GroupOwner, Leaks, Left, Loss, Status, Summary},
         untrusted::Untrusted,
     },
@@ -178,9 +179,28 @@ fn group(name: &str, verdict: Verdict, connections: Vec<Connection>) -> Group {
         site: CodeSite {
             id: "5f3a9c".to_owned(),
             frames: vec![
-                Untrusted::from(name),
-                Untrusted::from("main.main main.go:12"),
+                Frame {
+                    function: Some(Untrusted::from("connect")),
+                    module: Some(Untrusted::from("libc.so.6")),
+                    offset: Some(11),
+                    ..Frame::default()
+                },
+                Frame {
+                    function: Some(Untrusted::from(name)),
+                    module: Some(Untrusted::from(name)),
+                    file: Some(Untrusted::from(name)),
+                    line: Some(42),
+                    offset: None,
+                },
+                Frame {
+                    function: Some(Untrusted::from("main.main")),
+                    module: Some(Untrusted::from(name)),
+                    file: Some(Untrusted::from("main.go")),
+                    line: Some(12),
+                    offset: Some(97),
+                },
             ],
+            opened_before_start: false,
         },
         live,
         opened: 40,
@@ -241,7 +261,10 @@ fn healthy() -> Group {
             runtime: Runtime::Unknown,
             fds: None,
         },
-        site: CodeSite::default(),
+        site: CodeSite {
+            opened_before_start: true,
+            ..CodeSite::default()
+        },
         inherited: 1,
         oldest_age_ms: None,
         forecast: Forecast::default(),

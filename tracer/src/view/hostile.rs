@@ -166,7 +166,7 @@ fn json_gives_hostile_text_back() {
         for key in ["comm", "exe", "cgroup", "container"] {
             assert_eq!(group["owner"][key], name.as_str());
         }
-        assert_eq!(group["site"]["frames"][0], name.as_str());
+        assert_eq!(group["site"]["frames"][1], format!("{name} {name}:42"));
         assert_eq!(group["connections"][0]["comm"], name.as_str());
         let trace = trace_text(&name, Format::Jsonl, NARROW);
         let first = trace.lines().next().unwrap_or_default();

@@ -23,6 +23,7 @@ mod owners;
 mod privileges;
 mod ps;
 mod refused;
+mod stacks;
 mod stop;
 mod support;
 mod trace;

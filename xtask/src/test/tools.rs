@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Each program, and the package that brings it.
-pub(crate) const TOOLS: [(&str, &str); 9] = [
+pub(crate) const TOOLS: [(&str, &str); 11] = [
     ("nginx", "nginx"),
     ("curl", "curl"),
     ("python3", "python3"),
@@ -21,6 +21,8 @@ pub(crate) const TOOLS: [(&str, &str); 9] = [
     ("ps", "procps"),
     ("nft", "nftables"),
     ("strace", "strace"),
+    ("gcc", "gcc"),
+    ("go", "golang-go"),
 ];
 
 /// Installs the packages of the programs that are missing.

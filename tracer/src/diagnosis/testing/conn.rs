@@ -21,6 +21,7 @@ pub(crate) fn conn(state: State, ms: u64) -> Conn {
         uid: 1000,
         comm: Comm::from(&b"\x1b[31mevil"[..]),
         fd: Some(7),
+        stack: None,
     };
     let id = ConnId {
         sock: 1,

@@ -56,6 +56,7 @@ pub(crate) fn site() -> Site {
             role: Role::Client,
             netns: 1,
             end: SocketAddr::from(([127, 0, 0, 1], 8_099)),
+            stack: None,
         },
         live: Vec::new(),
         host: Host {

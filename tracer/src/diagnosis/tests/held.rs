@@ -40,6 +40,7 @@ fn is_healthy(site: &Site) {
 fn handed_on(mut conn: Conn, heir: &str) -> Conn {
     let comm = Comm::from(heir.as_bytes());
     let owner = Owner {
+        stack: None,
         pid: HEIR,
         tid: None,
         uid: 1000,

@@ -24,6 +24,7 @@ fn minute(remote: impl Fn(u8) -> [u8; 4]) -> Table {
             netns: 1,
         };
         let task = Task {
+            stack: None,
             pid: 9,
             tid: Some(9),
             uid: 0,
@@ -82,7 +83,14 @@ fn judged(table: &Table, owner: GroupOwner) -> Vec<Group> {
     };
     let end = ([10, 0, 0, 1], 80).into();
     host.used_ports.insert((1, end), 940);
-    groups(table, &host, moment, |_| true, |_, _| owner.clone())
+    groups(
+        table,
+        &host,
+        moment,
+        |_| true,
+        |_, _| owner.clone(),
+        |_| Default::default(),
+    )
 }
 
 fn forecast(group: &Group) -> (Option<f64>, Option<f64>) {

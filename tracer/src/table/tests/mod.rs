@@ -34,6 +34,7 @@ fn task(pid: u32, fd: Option<i32>) -> Owner {
         uid: 0,
         comm: Comm::from(b"app".as_slice()),
         fd,
+        stack: None,
     }
 }
 

@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::{
     diagnosis::{Verdict, forecast::Forecast, runtime::Runtime},
     model::{
+        frame::Frame,
         report::{Group, Leaks, Loss, Summary},
-        untrusted::Untrusted,
     },
     tcp::{Role, State},
     view::json::{Rows, raw, time},
@@ -76,7 +76,9 @@ struct Lingering {
 #[derive(Serialize)]
 struct Site<'a> {
     id: &'a str,
-    frames: Vec<&'a str>,
+    frames: Vec<String>,
+    call_site: Option<String>,
+    opened_before_start: bool,
 }
 
 impl<'a> Document<'a> {
@@ -100,6 +102,7 @@ impl<'a> Document<'a> {
 
 impl<'a> Finding<'a> {
     pub(super) fn new(group: &'a Group) -> Self {
+        let text = |frame: &Frame| frame.text().raw().to_owned();
         let owner = &group.owner;
         Self {
             verdict: &group.verdict,
@@ -119,7 +122,9 @@ impl<'a> Finding<'a> {
             local_port: group.local_port,
             site: Site {
                 id: &group.site.id,
-                frames: group.site.frames.iter().map(Untrusted::raw).collect(),
+                frames: group.site.frames.iter().map(text).collect(),
+                call_site: group.site.call_site().map(text),
+                opened_before_start: group.site.opened_before_start,
             },
             live: group.live,
             opened: group.opened,

@@ -7,7 +7,10 @@ use jiff::Timestamp;
 use super::LeaksOptions;
 use crate::{
     diagnosis::{Class, Evidence, explain, forecast::Supply},
-    model::report::{Group, GroupOwner, Leaks},
+    model::{
+        frame,
+        report::{Group, GroupOwner, Leaks},
+    },
     tcp::Role,
     view::{
         table::{self, COMM_WIDTH, Columns},
@@ -17,6 +20,9 @@ use crate::{
 
 /// Enough to see the pattern.
 const CONNECTIONS_SHOWN: usize = 5;
+
+/// Enough to tell by which way the code is reached.
+const CALLERS_SHOWN: usize = 2;
 
 /// Short container ids are what `docker ps` and `crictl ps` print.
 const CONTAINER_WIDTH: usize = 13;
@@ -113,11 +119,7 @@ fn block(
     if let Some(left) = left(group, now) {
         page.labelled("   left   ", left)?;
     }
-    let mut label = "   site   ";
-    for frame in &group.site.frames {
-        page.labelled(label, frame)?;
-        label = "          ";
-    }
+    site(page, group, options)?;
     page.labelled("   why    ", &verdict.why)?;
     page.labelled("   fix    ", &verdict.fix)?;
     for (what, supply) in [
@@ -185,6 +187,33 @@ fn end(group: &Group) -> String {
         Role::Client => format!("client of {}", group.remote),
         Role::Server | Role::Listener => format!("{} on port {}", group.role, group.local_port),
     }
+}
+
+/// Which code opened or accepted them: the frame that names it best and those that
+/// called it; with `--verbose` all.
+fn site(page: &mut Page<'_>, group: &Group, options: LeaksOptions) -> io::Result<()> {
+    let site = &group.site;
+    if site.opened_before_start {
+        return page.labelled("   site   ", "opened before tcpleak started");
+    }
+    let Some(best) = frame::call_site(&site.frames) else {
+        return Ok(());
+    };
+    let verb = match group.role {
+        Role::Client => "opened at",
+        Role::Server | Role::Listener => "accepted at",
+    };
+    page.labelled("   site   ", format_args!("{verb} {}", site.frames[best]))?;
+    let more = if options.verbose {
+        &site.frames[..]
+    } else {
+        let callers = &site.frames[best + 1..];
+        &callers[..callers.len().min(CALLERS_SHOWN)]
+    };
+    for frame in more {
+        page.labelled("            ", frame)?;
+    }
+    Ok(())
 }
 
 fn whereabouts(page: &mut Page<'_>, owner: &GroupOwner) -> io::Result<()> {

@@ -1,0 +1,261 @@
+//! A frame of a call stack, and which frames tell most. Pure.
+
+use std::{
+    fmt,
+    hash::{Hash as _, Hasher as _},
+};
+
+use rustc_hash::FxHasher;
+
+use crate::model::untrusted::Untrusted;
+
+/// A function on a call stack.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Frame {
+    /// The function, demangled; `None` where it has no name.
+    pub function: Option<Untrusted>,
+    /// The file that its code is in, without its folders; `None` for code that the
+    /// process made, and where nothing is known of the address.
+    pub module: Option<Untrusted>,
+    /// The source file, without its folders.
+    pub file: Option<Untrusted>,
+    /// The line in it.
+    pub line: Option<u32>,
+    /// Bytes from the start of the function; of the module where that is all that is
+    /// known; `None` where the function is inlined in the next frame's.
+    pub offset: Option<u64>,
+}
+
+impl Frame {
+    /// `main.fetch client.go:42`, `connect (libc.so.6)`, `unknown (libx.so)`.
+    #[must_use]
+    pub fn text(&self) -> Untrusted {
+        let function = self.function.as_ref().map_or("unknown", Untrusted::raw);
+        let text = match (&self.file, self.line, &self.module) {
+            (Some(file), Some(line), _) => format!("{function} {}:{line}", file.raw()),
+            (_, _, Some(module)) => format!("{function} ({})", module.raw()),
+            _ => function.to_owned(),
+        };
+        Untrusted::from(text.as_str())
+    }
+}
+
+impl fmt::Display for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.text().fmt(f)
+    }
+}
+
+/// A number for the code that a stack leads through: the same in every run of the
+/// same programs, wherever they lie in memory.
+#[must_use]
+pub fn code(frames: &[Frame]) -> u64 {
+    let mut hasher = FxHasher::default();
+    let is_known = |frame: &Frame| frame.function.is_some() || frame.module.is_some();
+    if frames.iter().any(is_known) {
+        for frame in frames {
+            // Code that a process makes is made anew now and then, and differs.
+            let offset = frame.offset.filter(|_| frame.module.is_some());
+            (&frame.function, &frame.module, offset).hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}
+
+/// How much a frame tells of who opened a connection. The least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Tells {
+    /// Nothing is known of it.
+    Unknown,
+    /// The system call and what wraps it: the same in every program.
+    Call,
+    /// The language's library or runtime.
+    Library,
+    /// The program.
+    Program,
+}
+
+/// Files that hold the C library, its start-up code and threads.
+const C_LIBRARY: [&str; 6] = [
+    "libc.so",
+    "libc-",
+    "ld-linux",
+    "libpthread",
+    "ld-musl",
+    "libresolv",
+];
+
+/// Functions of language runtimes that make the system call.
+const CALLS: [&str; 13] = [
+    "syscall.",
+    "runtime/internal/syscall.",
+    "internal/poll.",
+    "internal/runtime/syscall.",
+    "runtime.",
+    "net.(*sysDialer).",
+    "net.(*netFD).",
+    "net.socket",
+    "net.internetSocket",
+    "std::sys::",
+    "std::sys_common::",
+    "__libc_",
+    "_start",
+];
+
+/// Functions of language libraries and runtimes.
+const LIBRARIES: [&str; 40] = [
+    "net.",
+    "net/",
+    "crypto/tls.",
+    "context.",
+    "sync.",
+    "internal/",
+    "bufio.",
+    "io.",
+    "golang.org/x/net/",
+    "std::",
+    "core::",
+    "alloc::",
+    "<std::",
+    "<core::",
+    "<alloc::",
+    "__rust_",
+    "tokio::",
+    "<tokio::",
+    "mio::",
+    "<mio::",
+    "socket2::",
+    "hyper::",
+    "<hyper::",
+    "hyper_util::",
+    "<hyper_util::",
+    "futures_",
+    "<F as futures_",
+    "tower::",
+    "<tower::",
+    "Py",
+    "_Py",
+    "node::",
+    "v8::",
+    "uv_",
+    "uv__",
+    "Java_java_",
+    "Java_sun_",
+    "java.",
+    "jdk.",
+    "sun.",
+];
+
+fn tells(frame: &Frame) -> Tells {
+    let Some(function) = frame.function.as_ref().map(Untrusted::raw) else {
+        return Tells::Unknown;
+    };
+    let module = frame.module.as_ref().map_or("", Untrusted::raw);
+    let is_in = |names: &[&str], text: &str| names.iter().any(|name| text.starts_with(name));
+    if is_in(&C_LIBRARY, module) || is_in(&CALLS, function) {
+        Tells::Call
+    } else if is_in(&LIBRARIES, function) {
+        Tells::Library
+    } else {
+        Tells::Program
+    }
+}
+
+/// The frame that names a call site best: the innermost of the program itself;
+/// without one the outermost of its libraries, which says what they were asked to
+/// do; else the innermost.
+#[must_use]
+pub fn call_site(frames: &[Frame]) -> Option<usize> {
+    let innermost = |wanted| frames.iter().position(|frame| tells(frame) == wanted);
+    let outermost = |wanted| frames.iter().rposition(|frame| tells(frame) == wanted);
+    innermost(Tells::Program)
+        .or_else(|| outermost(Tells::Library))
+        .or_else(|| innermost(Tells::Call))
+        .or((!frames.is_empty()).then_some(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Frame, call_site};
+    use crate::model::untrusted::Untrusted;
+
+    fn frame(function: &str, module: &str) -> Frame {
+        Frame {
+            function: (!function.is_empty()).then(|| Untrusted::from(function)),
+            module: Some(Untrusted::from(module)),
+            ..Frame::default()
+        }
+    }
+
+    fn named(frames: &[(&str, &str)]) -> String {
+        let frames: Vec<_> = frames.iter().map(|&(f, m)| frame(f, m)).collect();
+        call_site(&frames).map_or_else(String::new, |at| frames[at].to_string())
+    }
+
+    #[test]
+    fn the_programs_own_code_is_named() {
+        assert_eq!(
+            named(&[
+                ("__GI___connect", "libc.so.6"),
+                ("", "libx.so"),
+                ("fetch", "client"),
+                ("main", "client"),
+                ("__libc_start_call_main", "libc.so.6"),
+            ]),
+            "fetch (client)"
+        );
+        assert_eq!(
+            named(&[
+                ("syscall.Syscall", "client"),
+                ("net.(*netFD).connect", "client"),
+                ("net.Dial", "client"),
+                ("main.fetch", "client"),
+                ("main.main", "client"),
+                ("runtime.goexit", "client"),
+            ]),
+            "main.fetch (client)"
+        );
+        assert_eq!(
+            named(&[
+                ("__GI___connect", "libc.so.6"),
+                ("std::sys::net::connection::socket::Socket::connect", "app"),
+                ("std::net::tcp::TcpStream::connect", "app"),
+                ("app::fetch", "app"),
+                ("core::ops::function::FnOnce::call_once", "app"),
+                ("main", "app"),
+            ]),
+            "app::fetch (app)"
+        );
+    }
+
+    #[test]
+    fn a_library_is_named_where_the_program_is_not_on_the_stack() {
+        assert_eq!(
+            named(&[
+                ("syscall.Syscall", "client"),
+                ("net.(*Dialer).DialContext", "client"),
+                ("net/http.(*Transport).dialConnFor", "client"),
+                ("runtime.goexit", "client"),
+            ]),
+            "net/http.(*Transport).dialConnFor (client)"
+        );
+        assert_eq!(
+            named(&[("connect", "libc.so.6"), ("", "x")]),
+            "connect (libc.so.6)"
+        );
+        assert_eq!(named(&[("", "x")]), "unknown (x)");
+        assert_eq!(named(&[]), "");
+    }
+
+    #[test]
+    fn a_frame_is_one_line() {
+        let whole = Frame {
+            file: Some(Untrusted::from("client.go")),
+            line: Some(42),
+            ..frame("main.fetch", "client")
+        };
+        assert_eq!(whole.to_string(), "main.fetch client.go:42");
+        assert_eq!(frame("evil\n", "\x1b[m").to_string(), "evil\\n (\\u{1b}[m)");
+        assert_eq!(Frame::default().to_string(), "unknown");
+    }
+}

@@ -1,0 +1,128 @@
+//! The collector's side of the helper: starts it, asks it, ends it.
+
+use std::{
+    fs::File,
+    io::{IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    os::fd::{AsFd as _, OwnedFd},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::{
+        AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+        SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    },
+};
+
+use super::protocol::{Answer, MAX_MESSAGE, Question};
+
+/// The hidden command that makes tcpleak the helper.
+pub const COMMAND: &str = "symbol-helper";
+
+/// How long one question may take. Debug information of half a gigabyte takes a
+/// few seconds; a file that takes longer has no names.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Helpers that may fail, one after the other and in all: each failure costs what
+/// it was asked, and a host full of hostile files is not to keep us busy for ever.
+const MAX_FAILURES: u32 = 64;
+
+/// A helper that is started when it is needed, and again after it has failed.
+#[derive(Debug, Default)]
+pub(super) struct Service {
+    helper: Option<Helper>,
+    failures: u32,
+}
+
+#[derive(Debug)]
+struct Helper {
+    process: Child,
+    socket: OwnedFd,
+}
+
+impl Service {
+    /// Asks for the names in a file.
+    ///
+    /// # Errors
+    /// Where the helper cannot be started, has failed too often, or fails at this.
+    pub(super) fn ask(&mut self, file: &File, question: &Question) -> Result<Answer> {
+        let message = serde_json::to_vec(question)?;
+        let asked = question.addresses.len();
+        // One that has answered before may have ended since: having met many files,
+        // or killed. Only a new one's failure is this file's.
+        if let Some(helper) = self.helper.take()
+            && let Ok(answer) = helper.ask(file, &message, asked)
+        {
+            self.helper = Some(helper);
+            return Ok(answer);
+        }
+        ensure!(
+            self.failures < MAX_FAILURES,
+            "the helper has failed too often"
+        );
+        let answer = Helper::start().and_then(|helper| {
+            let answer = helper.ask(file, &message, asked)?;
+            self.helper = Some(helper);
+            Ok(answer)
+        });
+        self.failures += u32::from(answer.is_err());
+        answer
+    }
+}
+
+impl Helper {
+    fn start() -> Result<Self> {
+        let flags = SocketFlags::CLOEXEC;
+        let (ours, its) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        let process = Command::new("/proc/self/exe")
+            .arg(COMMAND)
+            .env_clear()
+            .stdin(Stdio::from(its))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot start the helper that reads symbols")?;
+        Ok(Self {
+            process,
+            socket: ours,
+        })
+    }
+
+    fn ask(&self, file: &File, message: &[u8], asked: usize) -> Result<Answer> {
+        let files = [file.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&files));
+        sendmsg(
+            &self.socket,
+            &[IoSlice::new(message)],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        )?;
+
+        let patience = Timespec::try_from(PATIENCE)?;
+        let mut wanted = [PollFd::new(&self.socket, PollFlags::IN)];
+        ensure!(
+            poll(&mut wanted, Some(&patience))? > 0,
+            "the helper takes too long"
+        );
+        let mut answer = vec![0; MAX_MESSAGE];
+        // No room for descriptors: the helper has none to give.
+        let nothing = &mut RecvAncillaryBuffer::default();
+        let parts = &mut [IoSliceMut::new(&mut answer)];
+        let received = recvmsg(&self.socket, parts, nothing, RecvFlags::empty())?;
+        ensure!(received.bytes > 0, "the helper has ended");
+        Ok(Answer::decode(&answer[..received.bytes], asked)?)
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,274 @@
+//! Gives call stacks their names, on a thread of its own.
+
+use std::{
+    fs::File,
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use rustc_hash::FxHashMap;
+
+use super::{
+    Job, Results,
+    maps::{Mapped, Mapping, find},
+    process::Process,
+    protocol::{Kind, MAX_ADDRESSES, Name, Question},
+    service::Service,
+};
+use crate::model::{frame::Frame, untrusted::Untrusted};
+
+/// Processes whose memory is remembered.
+const MAX_PROCESSES: usize = 64;
+
+/// How long what a process has mapped is believed, where an address is in none of it.
+const MAPPED_ANEW: Duration = Duration::from_secs(1);
+
+/// Addresses whose names are remembered.
+const MAX_NAMED: usize = 65_536;
+
+/// Stacks named in a second; more wait. A program without frame pointers has a new
+/// stack for each call, of which nothing can be made.
+const MAX_PER_SECOND: u32 = 400;
+
+/// How long finding and opening a file may take. On a file system in user space
+/// that may be for ever; such a thread is left behind.
+const OPENS_WITHIN: Duration = Duration::from_secs(2);
+
+/// Threads that may be left behind; after that no more files are opened.
+const MAX_LEFT_BEHIND: usize = 8;
+
+/// Names of one address, innermost first.
+type Named = Arc<[Frame]>;
+
+/// A place in a file, which has the same names in every process.
+type Place = ((u32, u32), u64, u64);
+
+#[derive(Default)]
+pub(super) struct Worker {
+    service: Service,
+    processes: FxHashMap<u32, (Instant, Arc<Process>)>,
+    named: FxHashMap<Place, Named>,
+    left_behind: usize,
+}
+
+impl Worker {
+    /// Names stacks until nobody has any more.
+    pub(super) fn run(mut self, jobs: &Receiver<Job>, results: &Results) {
+        let mut second = (Instant::now(), 0);
+        for job in jobs {
+            if second.1 >= MAX_PER_SECOND {
+                let rest = Duration::from_secs(1).saturating_sub(second.0.elapsed());
+                thread::sleep(rest);
+            }
+            if second.0.elapsed() >= Duration::from_secs(1) {
+                second = (Instant::now(), 0);
+            }
+            second.1 += 1;
+            let frames = self.name(&job);
+            results.put(job.call_stack, frames);
+        }
+    }
+
+    /// The frames of a stack. It is cut off where an address is no code: what is
+    /// further out was made up from memory that holds something else.
+    fn name(&mut self, job: &Job) -> Vec<Frame> {
+        let Ok(process) = self.process(job) else {
+            // It has ended: as many frames as there were, without a name.
+            return job.addresses.iter().map(|_| Frame::default()).collect();
+        };
+        // A return address is that of the next instruction, which may be another
+        // line's, or another function's.
+        let calls = job
+            .addresses
+            .iter()
+            .map(|address| address.saturating_sub(1));
+        let code: Vec<(u64, &Mapping)> = calls
+            .map_while(|call| Some((call, find(&process.mappings, call)?)))
+            .collect();
+        let mut named: Vec<Option<Named>> = vec![None; code.len()];
+        for at in 0..code.len() {
+            if named[at].is_some() {
+                continue;
+            }
+            // All that are in the same file at once.
+            let of = &code[at].1.of;
+            let same: Vec<usize> = (at..code.len())
+                .filter(|&other| is_same(&code[other].1.of, of))
+                .take(MAX_ADDRESSES)
+                .collect();
+            let there: Vec<(u64, &Mapping)> = same.iter().map(|&at| code[at]).collect();
+            for (at, names) in same.iter().zip(self.name_in(&process, &there)) {
+                named[*at] = Some(names);
+            }
+        }
+        named
+            .into_iter()
+            .flatten()
+            .flat_map(|names| names.to_vec())
+            .collect()
+    }
+
+    /// The names of addresses that are all in the same file.
+    fn name_in(&mut self, process: &Arc<Process>, there: &[(u64, &Mapping)]) -> Vec<Named> {
+        let Some((_, first)) = there.first() else {
+            return Vec::new();
+        };
+        match &first.of {
+            Mapped::Kernel(name) => {
+                let frame = Frame {
+                    module: Some(Untrusted::from_bytes(name)),
+                    ..Frame::default()
+                };
+                there.iter().map(|_| Arc::from([frame.clone()])).collect()
+            }
+            Mapped::Made => {
+                let addresses: Vec<u64> = there.iter().map(|&(address, _)| address).collect();
+                let names = self
+                    .open(process, Process::open_perf_map)
+                    .and_then(|file| self.ask(&file, Kind::PerfMap, &addresses))
+                    .unwrap_or_else(|_| vec![Vec::new(); addresses.len()]);
+                let frames = names.into_iter().map(|names| frames(names, None, None));
+                frames.collect()
+            }
+            Mapped::File {
+                device,
+                inode,
+                path,
+                ..
+            } => {
+                let (device, inode) = (*device, *inode);
+                let offsets: Vec<u64> = there.iter().map(|&(at, of)| offset_of(at, of)).collect();
+                let unnamed: Vec<u64> = offsets
+                    .iter()
+                    .copied()
+                    .filter(|&offset| !self.named.contains_key(&(device, inode, offset)))
+                    .collect();
+                if self.named.len() + unnamed.len() > MAX_NAMED {
+                    self.named.clear();
+                }
+                if !unnamed.is_empty() {
+                    let path = path.clone();
+                    let module = module_name(&path);
+                    let names = self
+                        .open(process, move |process| {
+                            process.open_mapped(&path, device, inode)
+                        })
+                        .and_then(|file| self.ask(&file, Kind::Elf, &unnamed))
+                        .unwrap_or_else(|_| vec![Vec::new(); unnamed.len()]);
+                    for (&offset, names) in unnamed.iter().zip(names) {
+                        let frames = frames(names, Some(&module), Some(offset));
+                        self.named.insert((device, inode, offset), frames);
+                    }
+                }
+                let named = offsets
+                    .iter()
+                    .map(|&at| self.named.get(&(device, inode, at)).cloned());
+                named.map(Option::unwrap_or_default).collect()
+            }
+        }
+    }
+
+    fn ask(&mut self, file: &File, kind: Kind, addresses: &[u64]) -> Result<Vec<Vec<Name>>> {
+        let addresses = addresses.to_vec();
+        Ok(self.service.ask(file, &Question { kind, addresses })?.names)
+    }
+
+    /// Opens a file of the process, or gives up in time.
+    fn open(
+        &mut self,
+        process: &Arc<Process>,
+        open: impl FnOnce(&Process) -> Result<File> + Send + 'static,
+    ) -> Result<File> {
+        anyhow::ensure!(
+            self.left_behind < MAX_LEFT_BEHIND,
+            "too many files do not open"
+        );
+        let process = Arc::clone(process);
+        let (sender, opened): (Sender<Result<File>>, _) = channel();
+        thread::Builder::new()
+            .name("open".to_owned())
+            .spawn(move || drop(sender.send(open(&process))))?;
+        opened.recv_timeout(OPENS_WITHIN).map_err(|error| {
+            self.left_behind += 1;
+            anyhow::Error::new(error).context("a file does not open")
+        })?
+    }
+
+    /// The process of a job, from memory where that explains its addresses.
+    fn process(&mut self, job: &Job) -> Result<Arc<Process>> {
+        let pid = job.call_stack.pid;
+        if let Some((looked, process)) = self.processes.get(&pid) {
+            let innermost = job.addresses.first().context("no address")?;
+            let explains = find(&process.mappings, innermost.saturating_sub(1)).is_some();
+            let is_believed = explains || looked.elapsed() < MAPPED_ANEW;
+            let has_ended = process.has_ended();
+            if is_believed && !has_ended {
+                return Ok(Arc::clone(process));
+            }
+            if has_ended && Process::look(pid, job.at).is_err() {
+                // Nobody has its number yet: the stack is its own.
+                return Ok(Arc::clone(process));
+            }
+        }
+        if self.processes.len() >= MAX_PROCESSES {
+            self.processes.clear();
+        }
+        let process = Arc::new(Process::look(pid, job.at)?);
+        self.processes
+            .insert(pid, (Instant::now(), Arc::clone(&process)));
+        Ok(process)
+    }
+}
+
+fn is_same(one: &Mapped, other: &Mapped) -> bool {
+    match (one, other) {
+        (
+            Mapped::File { device, inode, .. },
+            Mapped::File {
+                device: other_device,
+                inode: other_inode,
+                ..
+            },
+        ) => (device, inode) == (other_device, other_inode),
+        _ => one == other,
+    }
+}
+
+/// An address as an offset in the file that is mapped there.
+fn offset_of(address: u64, mapping: &Mapping) -> u64 {
+    match &mapping.of {
+        Mapped::File { offset, .. } => (address - mapping.start).wrapping_add(*offset),
+        _ => 0,
+    }
+}
+
+/// A file's name without its folders.
+fn module_name(path: &[u8]) -> Untrusted {
+    let name = path.rsplit(|&b| b == b'/').next().unwrap_or(path);
+    Untrusted::from_bytes(name.strip_suffix(b" (deleted)").unwrap_or(name))
+}
+
+/// Frames of the names at one address; one without a name where there is none.
+fn frames(names: Vec<Name>, module: Option<&Untrusted>, offset: Option<u64>) -> Named {
+    if names.is_empty() {
+        let module = module.cloned();
+        return Arc::from([Frame {
+            module,
+            offset,
+            ..Frame::default()
+        }]);
+    }
+    let frame = |name: Name| Frame {
+        function: Some(Untrusted::from(name.function.as_str())),
+        module: module.cloned(),
+        file: name.file.as_deref().map(Untrusted::from),
+        line: name.line,
+        offset: name.offset,
+    };
+    names.into_iter().map(frame).collect()
+}

@@ -1,0 +1,60 @@
+//! Call stacks: which code opens connections, and what hostile files cost.
+
+mod compiled;
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::support::{
+    Program, Tcpleak,
+    report::{group_of, list},
+};
+
+/// Long enough for all to be read and named.
+const WATCH: Duration = Duration::from_secs(2);
+
+/// Every plan takes stacks at connect and at accept; without debug information or
+/// frame pointers the system call's own function is named at least.
+#[test]
+fn each_plan_takes_the_stacks_of_connect_and_accept() -> Result<()> {
+    let tcpleak = Tcpleak::watching("leaks --for 10m --format json")?;
+    let program = Program::start("half_closed", "3")?;
+    program.hear()?;
+    let report = tcpleak.interrupt_after(WATCH)?.json()?;
+    for role in ["client", "server"] {
+        let group = group_of(&report, program.pid(), role)?;
+        let frames = list(&group["site"], "frames")?;
+        assert!(!frames.is_empty(), "{group}");
+        assert!(group["site"]["call_site"].is_string(), "{group}");
+        assert_eq!(group["site"]["opened_before_start"], false, "{group}");
+    }
+    program.finish()?;
+    Ok(())
+}
+
+#[test]
+fn without_stacks_there_are_none() -> Result<()> {
+    let tcpleak = Tcpleak::watching("leaks --for 10m --format json --stacks off")?;
+    let program = Program::start("half_closed", "3")?;
+    program.hear()?;
+    let report = tcpleak.interrupt_after(WATCH)?.json()?;
+    for role in ["client", "server"] {
+        let group = group_of(&report, program.pid(), role)?;
+        assert!(list(&group["site"], "frames")?.is_empty(), "{group}");
+        assert_eq!(group["site"]["opened_before_start"], false, "{group}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_was_open_before_the_start_says_so() -> Result<()> {
+    let program = Program::start("half_closed", "3")?;
+    program.hear()?;
+    let tcpleak = Tcpleak::watching("leaks --for 10m --format json")?;
+    let report = tcpleak.interrupt_after(WATCH)?.json()?;
+    let group = group_of(&report, program.pid(), "client")?;
+    assert_eq!(group["site"]["opened_before_start"], true, "{group}");
+    assert!(list(&group["site"], "frames")?.is_empty(), "{group}");
+    Ok(())
+}
