@@ -32,7 +32,10 @@ fn inherited(case: &Case<'_>, connection: &Connection) -> Option<Inherited> {
     let opener = connection.opener()?;
     let holders = connection.holders()?;
     let is_let_go = holders.iter().all(|holder| holder.pid != opener.pid);
-    if holders.is_empty() || !is_let_go || connection.known != Known::Observed {
+    // fork and exec keep its number. Under another one it was handed over on purpose,
+    // and whoever took it is the one to close it.
+    let is_kept = holders.iter().any(|holder| opener.fd == Some(holder.fd));
+    if !is_kept || !is_let_go || connection.known != Known::Observed {
         return None;
     }
     let is_abandoned = Abandoned::of(case, connection).is_some();

@@ -11,11 +11,16 @@ pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
-/// Child processes of `pid`, oldest first.
+/// Child processes of `pid`, whichever of its threads made them.
 pub(crate) fn children(pid: u32) -> Result<Vec<u32>> {
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-    let pids = text.split_whitespace().map(str::parse);
-    pids.collect::<Result<_, _>>().context("not a process id")
+    let mut children = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may have ended meanwhile.
+        let text = fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
+        let pids = text.split_whitespace().map(str::parse);
+        children.extend(pids.collect::<Result<Vec<u32>, _>>().context("not a pid")?);
+    }
+    Ok(children)
 }
 
 /// A socket as `ss` lists it.

@@ -53,7 +53,9 @@ impl Witness {
     /// The ports of all connections of which something happened on top of a thread
     /// of process 1, the lower one first.
     pub(crate) fn hidden(&self) -> Result<HashSet<(u16, u16)>> {
-        let trace = fs::read_to_string(self.instance.join("trace"))?;
+        // Tasks have names that are not UTF-8, too.
+        let trace = fs::read(self.instance.join("trace"))?;
+        let trace = String::from_utf8_lossy(&trace);
         let counts = trace
             .lines()
             .find(|line| line.contains("entries-in-buffer"));
