@@ -32,10 +32,7 @@ fn inherited(case: &Case<'_>, connection: &Connection) -> Option<Inherited> {
     let opener = connection.opener()?;
     let holders = connection.holders()?;
     let is_let_go = holders.iter().all(|holder| holder.pid != opener.pid);
-    // fork and exec keep its number. Under another one it was handed over on purpose,
-    // and whoever took it is the one to close it.
-    let is_kept = holders.iter().any(|holder| opener.fd == Some(holder.fd));
-    if !is_kept || !is_let_go || connection.known != Known::Observed {
+    if holders.is_empty() || !is_let_go || connection.known != Known::Observed {
         return None;
     }
     let is_abandoned = Abandoned::of(case, connection).is_some();
@@ -52,9 +49,22 @@ fn inherited(case: &Case<'_>, connection: &Connection) -> Option<Inherited> {
     })
 }
 
+/// Whether a descriptor was handed over on purpose: fork and exec keep its number, a
+/// unix socket does so by chance only. Whoever took it is the one to close it.
+fn is_handed_over(connection: &Connection) -> bool {
+    let of_opener = connection.opener().and_then(|opener| opener.fd);
+    let (Some(of_opener), Some(holders)) = (of_opener, connection.holders()) else {
+        return false;
+    };
+    !holders.is_empty() && holders.iter().all(|holder| holder.fd != of_opener)
+}
+
 /// See the module.
 #[must_use]
 pub fn check(case: &Case<'_>) -> Option<Verdict> {
+    if case.live.iter().any(|c| is_handed_over(c)) {
+        return None;
+    }
     let found = case.live.iter().filter_map(|c| inherited(case, c));
     let old: Vec<_> = found.filter(|i| i.idle_ms > case.grace_ms()).collect();
     let oldest_ms = old.iter().map(|i| i.idle_ms).max()?;
