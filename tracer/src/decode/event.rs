@@ -40,7 +40,7 @@ impl StackId {
     /// The stack at `place`, below [`KEPT_STACKS`]; `None` for any other number.
     #[must_use]
     pub fn at(place: u32) -> Option<Self> {
-        let number = (place < KEPT_STACKS).then_some(place + 1)?;
+        let number = (place < KEPT_STACKS).then(|| place + 1)?;
         NonZeroU32::new(number).map(Self)
     }
 

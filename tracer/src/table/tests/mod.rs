@@ -10,6 +10,7 @@ use crate::{
 };
 
 mod books;
+mod call_sites;
 mod hearing;
 mod using;
 

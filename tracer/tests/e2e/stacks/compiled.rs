@@ -25,7 +25,7 @@ use super::WATCH;
 use crate::support::{
     Tcpleak,
     compiled::{Client, Compiled},
-    net::{children, free_port},
+    net::free_port,
     report::{group_of, groups_of, list},
     wait_for,
 };
@@ -58,6 +58,18 @@ fn line_of(source: &str, text: &str) -> Result<usize> {
     let source = fs::read_to_string(path.join(source))?;
     let line = source.lines().position(|line| line.contains(text));
     Ok(line.context("no such line")? + 1)
+}
+
+/// The helpers of a `tcpleak`: children of whichever of its threads.
+fn helpers(tcpleak: &Tcpleak) -> Result<Vec<u32>> {
+    let mut helpers = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{}/task", tcpleak.pid()))?.flatten() {
+        // A thread may have ended meanwhile.
+        let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        let children = children.split_whitespace().map(str::parse);
+        helpers.extend(children.collect::<Result<Vec<u32>, _>>()?);
+    }
+    Ok(helpers)
 }
 
 fn has(frames: &[String], wanted: &str) -> bool {
@@ -324,7 +336,7 @@ fn a_helper_that_is_killed_is_started_again() -> Result<()> {
     let (report, clients) = watched(port, |tcpleak| {
         let mut first = compiled.start(&format!("{port} 2 plain"))?;
         first.open()?;
-        let helper = || Ok(children(tcpleak.pid())?.first().copied());
+        let helper = || Ok(helpers(tcpleak)?.first().copied());
         let killed = wait_for("a helper", helper)?;
         kill(Pid::from_raw(killed.try_into()?), Signal::SIGKILL)?;
         // Another file, so that its names are not remembered.
@@ -332,7 +344,7 @@ fn a_helper_that_is_killed_is_started_again() -> Result<()> {
         let mut second = others.start(&format!("{port} 2 plain"))?;
         second.open()?;
         wait_for("another helper", || {
-            Ok(children(tcpleak.pid())?
+            Ok(helpers(tcpleak)?
                 .into_iter()
                 .find(|&helper| helper != killed))
         })?;
@@ -355,7 +367,7 @@ fn the_helper_may_do_nothing() -> Result<()> {
     watched(port, |tcpleak| {
         let mut client = compiled.start(&format!("{port} 2 plain"))?;
         client.open()?;
-        let helper = wait_for("a helper", || Ok(children(tcpleak.pid())?.first().copied()))?;
+        let helper = wait_for("a helper", || Ok(helpers(tcpleak)?.first().copied()))?;
         // Shut in before it reads anything; that takes a moment.
         wait_for("the helper to be shut in", || {
             let status = fs::read_to_string(format!("/proc/{helper}/status"))?;
