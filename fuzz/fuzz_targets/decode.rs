@@ -12,7 +12,6 @@ fuzz_target!(|bytes: &[u8]| {
     let hears = bytes.first().is_some_and(|byte| byte % 2 == 1);
     let mut table = Table::new(false, false).hearing(Hears {
         close: hears,
-        time_wait: hears,
         resets: hears,
     });
     let mut rest = bytes;
