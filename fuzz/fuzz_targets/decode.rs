@@ -24,7 +24,10 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
     let counters = table.counters();
-    assert_eq!(counters.seen, counters.closed + counters.evicted + table.live());
+    assert_eq!(
+        counters.seen,
+        counters.closed + counters.evicted + table.live()
+    );
     let _ = table.sites();
     let _ = TcpInfo::parse(bytes);
 });
