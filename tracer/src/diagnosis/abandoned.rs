@@ -147,6 +147,25 @@ impl<'a> Finding<'a> {
         }
     }
 
+    /// What else there is to say of them, to be appended to a sentence.
+    pub(crate) fn what_else(&self) -> String {
+        let unread = match self.unread() {
+            0 => String::new(),
+            n => format!("; {n} of them hold data that nobody has read"),
+        };
+        let growing = if self.growing {
+            "; their number keeps growing"
+        } else {
+            ""
+        };
+        unread + growing
+    }
+
+    /// How many hold data that nobody has read, beside the FIN.
+    pub(crate) fn unread(&self) -> usize {
+        self.count(|sample| sample.recv_q > 1)
+    }
+
     /// Whether no pool explains them.
     pub(crate) fn is_proven(&self) -> bool {
         let most = self.definite >= SEVERAL && self.definite * 2 > self.old;

@@ -30,22 +30,13 @@ pub fn check(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     let affected = found.all.len();
-    let unread = found.count(|sample| sample.recv_q > 1);
     let why = format!(
-        "{} {} have been in CLOSE_WAIT, the oldest for at least {}: the peer closed them, and {} never did{}{}",
+        "{} {} have been in CLOSE_WAIT, the oldest for at least {}: the peer closed them, and {} never did{}",
         connections(affected),
         place(case),
         span(found.oldest_ms),
         program(case.key),
-        match unread {
-            0 => String::new(),
-            n => format!("; {n} of them hold data that nobody has read"),
-        },
-        if found.growing {
-            "; their number keeps growing"
-        } else {
-            ""
-        },
+        found.what_else(),
     );
     Some(Verdict {
         code: CODE,
@@ -65,7 +56,7 @@ pub fn check(case: &Case<'_>) -> Option<Verdict> {
                 "end-of-file read (Recv-Q 0)",
                 found.count(|s| s.recv_q == 0),
             ),
-            Evidence::new("unread data (Recv-Q > 1)", unread),
+            Evidence::new("unread data (Recv-Q > 1)", found.unread()),
             Evidence::new("growing in both halves of the watch", found.growing),
             Evidence::new("oldest in CLOSE_WAIT, at least, ms", found.oldest_ms),
             Evidence::new("grace period, ms", case.grace_ms()),

@@ -45,22 +45,13 @@ fn hung_up(case: &Case<'_>) -> Option<Verdict> {
     if unfinished * 2 <= affected {
         return None;
     }
-    let unread = found.count(|sample| sample.recv_q > 1);
     let why = format!(
-        "{} {} carried one exchange each; the peer has hung up, the first at least {} ago, and {} has neither read {unfinished} of them to the end nor closed them{}{}",
+        "{} {} carried one exchange each; the peer has hung up, the first at least {} ago, and {} has neither read {unfinished} of them to the end nor closed them{}",
         connections(affected),
         place(case),
         span(found.oldest_ms),
         program(case.key),
-        match unread {
-            0 => String::new(),
-            n => format!("; {n} of them hold data that nobody has read"),
-        },
-        if found.growing {
-            "; their number keeps growing"
-        } else {
-            ""
-        },
+        found.what_else(),
     );
     Some(verdict(
         case,
@@ -68,7 +59,7 @@ fn hung_up(case: &Case<'_>) -> Option<Verdict> {
         vec![
             Evidence::new("connections that the peer closed and we did not", affected),
             Evidence::new("of these, not read to the end (Recv-Q > 0)", unfinished),
-            Evidence::new("of these, with data left (Recv-Q > 1)", unread),
+            Evidence::new("of these, with data left (Recv-Q > 1)", found.unread()),
             Evidence::new("older than the grace period", found.old),
             Evidence::new("growing in both halves of the watch", found.growing),
             Evidence::new("oldest in CLOSE_WAIT, at least, ms", found.oldest_ms),

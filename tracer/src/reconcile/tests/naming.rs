@@ -1,0 +1,253 @@
+//! Sockets found by cookie, by address, by their ends; subflows; who opened them.
+
+use super::*;
+
+/// A socket of another namespace, as /proc/PID/net shows it.
+fn bare(ends: Ends, state: State, inode: u32) -> Socket {
+    let mut socket = socket(0, ends, state, inode);
+    socket.sample.is_bare = true;
+    socket
+}
+
+#[test]
+fn a_socket_without_a_cookie_is_found_by_its_ends() {
+    let mut table = warm();
+    open(&mut table, SECOND, 7, 5);
+    let mut without = snapshot(2 * SECOND, vec![], &[(11, 70, 9)]);
+    without.nameless = vec![
+        bare(ends(4000, 80), State::CloseWait, 11),
+        bare(ends(4001, 80), State::Established, 12),
+    ];
+    let mended = told(&mut table, &without, true);
+    assert_eq!(mended, [(7, Change::State, Known::Repaired)]);
+    let connection = table.get(7).expect("live");
+    assert_eq!(connection.owner.map(|owner| owner.pid), Some(70));
+    assert_eq!(connection.idle_ms(BootTime(9 * SECOND)), None, "not told");
+    assert_eq!(table.live(), 1, "one that cannot be named is not adopted");
+}
+
+#[test]
+fn connections_go_with_their_namespace() {
+    let mut table = warm();
+    open(&mut table, SECOND, 7, 5);
+    let mut after = snapshot(2 * SECOND, vec![], &[]);
+    after.namespaces.clear();
+    assert_eq!(told(&mut table, &after, true), []);
+    after.existing.clear();
+    assert_eq!(told(&mut table, &after, true).len(), 2);
+}
+
+#[test]
+fn who_opened_a_connection_stays_on_record() {
+    let mut table = warm();
+    open(&mut table, SECOND, 1, 5);
+    let opener = |table: &Table| {
+        let connection = table.get(1).expect("live");
+        let opener = connection.opener().expect("seen");
+        let owner = connection.owner.expect("owned");
+        (
+            opener.pid,
+            opener.fd,
+            owner.pid,
+            owner.fd,
+            connection.owner_known,
+        )
+    };
+    let connect = Some(OwnerKnown::Connect);
+    assert_eq!(opener(&table), (50, Some(5), 50, Some(5), connect));
+    assert_eq!(
+        table.get(1).and_then(|c| c.holders()),
+        None,
+        "not looked yet"
+    );
+
+    let mut at = SECOND;
+    let mut hold = |table: &mut Table, holders: &[(u32, u32, i32)]| {
+        at += SECOND;
+        let sockets = vec![socket(1, ends(4000, 80), State::Established, 11)];
+        told(table, &snapshot(at, sockets, holders), false);
+        let holders = table.get(1).and_then(|c| c.holders()).expect("told");
+        let pairs: Vec<_> = holders.iter().map(|h| (h.pid, h.fd)).collect();
+        pairs
+    };
+    assert_eq!(hold(&mut table, &[(11, 50, 5)]), [(50, 5)]);
+    // dup(2), and the first fd closed.
+    assert_eq!(hold(&mut table, &[(11, 50, 8)]), [(50, 8)]);
+    assert_eq!(opener(&table), (50, Some(5), 50, Some(8), connect));
+    // Shared with a child, then left to it.
+    let both = [(11, 50, 8), (11, 60, 8)];
+    assert_eq!(hold(&mut table, &both), [(50, 8), (60, 8)]);
+    assert_eq!(hold(&mut table, &[(11, 60, 8)]), [(60, 8)]);
+    let fds = Some(OwnerKnown::Fds);
+    assert_eq!(opener(&table), (50, Some(5), 60, Some(8), fds));
+    assert_eq!(hold(&mut table, &[]), []);
+}
+
+#[test]
+fn named_by_address_a_socket_is_found_by_its_ends() {
+    let mut table = Table::new(true, false);
+    let inherited = || vec![socket(1, ends(4000, 80), State::Established, 11)];
+    told(&mut table, &snapshot(0, inherited(), &[(11, 50, 5)]), false);
+    // Its first record names it by its address.
+    let event = Event::State {
+        at: BootTime(SECOND),
+        sock: 0xffff_8000,
+        ends: ends(4000, 80),
+        old: State::Established,
+        new: State::CloseWait,
+        how: Circumstance::default(),
+        task: table.get(1).and_then(|c| c.owner).expect("owned"),
+    };
+    table.apply(&event, |_, _, _| {});
+    assert!(table.get(1).is_none() && table.get(0xffff_8000).is_some());
+    let mut seen = inherited();
+    seen[0].state = State::CloseWait;
+    assert_eq!(told(&mut table, &snapshot(2 * SECOND, seen, &[]), true), []);
+    assert_eq!(table.live(), 1);
+}
+
+#[test]
+fn a_socket_that_is_about_to_be_listed_is_not_missed() {
+    let mut table = warm();
+    let event = Event::State {
+        at: BootTime(2 * SECOND),
+        sock: 1,
+        ends: ends(4000, 80),
+        old: State::Close,
+        new: State::SynSent,
+        how: Circumstance::default(),
+        task: Owner {
+            pid: 50,
+            tid: None,
+            uid: 0,
+            comm: Comm::default(),
+            fd: None,
+            stack: None,
+        },
+    };
+    table.apply(&event, |_, _, _| {});
+    assert_eq!(
+        told(&mut table, &snapshot(2 * SECOND + 1, vec![], &[]), true),
+        []
+    );
+    assert_eq!(
+        told(&mut table, &snapshot(4 * SECOND, vec![], &[]), true).len(),
+        2
+    );
+}
+
+#[test]
+fn subflows_of_one_connection_are_one() {
+    let mut table = Table::new(false, false);
+    table.begin_snapshot();
+    let first = snapshot(
+        0,
+        vec![
+            socket(8, ends(4001, 80), State::Established, 11),
+            socket(7, ends(4000, 80), State::Established, 11),
+        ],
+        &[(11, 50, 3)],
+    );
+    reconcile(&mut table, &first);
+    assert_eq!(table.live(), 1);
+    assert_eq!(table.get(7).map(|c| c.local.port()), Some(4000));
+
+    // Heard of as such before any snapshot shows it.
+    let joins = Event::Join {
+        at: BootTime(SECOND),
+        sock: 5,
+    };
+    table.apply(&joins, |_, _, _| {});
+    table.begin_snapshot();
+    let second = snapshot(
+        2 * SECOND,
+        vec![
+            socket(5, ends(4002, 80), State::FinWait2, 0),
+            socket(7, ends(4000, 80), State::Established, 11),
+        ],
+        &[(11, 50, 3)],
+    );
+    reconcile(&mut table, &second);
+    assert_eq!((table.live(), table.counters().repaired), (1, 0));
+
+    // The first is gone and the connection lives on by another.
+    gone(&mut table, 3 * SECOND, 7);
+    table.begin_snapshot();
+    let third = snapshot(
+        4 * SECOND,
+        vec![socket(5, ends(4002, 80), State::Established, 11)],
+        &[(11, 50, 3)],
+    );
+    reconcile(&mut table, &third);
+    assert_eq!(table.live(), 1);
+    assert!(table.get(5).is_some());
+}
+
+#[test]
+fn named_by_address_each_dead_socket_is_found_once() {
+    let mut table = Table::new(true, false);
+    table.begin_snapshot();
+    reconcile(&mut table, &snapshot(0, vec![], &[]));
+    // Two of the same ends, one after the other, both reset and held; and a third,
+    // which is open.
+    let reset = Circumstance {
+        error: 104,
+        ..Circumstance::default()
+    };
+    for (sock, fd) in [(0xa0, 3), (0xb0, 4)] {
+        open(&mut table, SECOND, sock, fd);
+        let dies = (State::Established, State::Close);
+        go(&mut table, SECOND, sock, fd, dies, reset);
+    }
+    open(&mut table, SECOND, 0xc0, 5);
+    for round in [2, 4] {
+        table.begin_snapshot();
+        let held = [
+            socket(1, ends(4000, 80), State::Close, 11),
+            socket(2, ends(4000, 80), State::Close, 12),
+            socket(3, ends(4000, 80), State::Established, 13),
+        ];
+        let holders = [(11, 50, 3), (12, 50, 4), (13, 50, 5)];
+        reconcile(
+            &mut table,
+            &snapshot(round * SECOND, held.to_vec(), &holders),
+        );
+        assert_eq!(table.counters().repaired, 0, "round {round}");
+        assert_eq!(table.live(), 3);
+    }
+    let inode = |sock| table.get(sock).and_then(|c| c.sample).map(|s| s.inode);
+    assert_eq!(inode(0xc0), Some(13));
+    let dead = [inode(0xa0), inode(0xb0)];
+    assert!(
+        dead.contains(&Some(11)) && dead.contains(&Some(12)),
+        "{dead:?}"
+    );
+}
+
+#[test]
+fn a_close_after_a_snapshot_began_is_not_taken_back_by_it() {
+    let mut table = warm();
+    open(&mut table, SECOND, 7, 3);
+    let half = Circumstance {
+        in_shutdown: true,
+        ..Circumstance::default()
+    };
+    for step in [
+        (State::Established, State::FinWait1),
+        (State::FinWait1, State::FinWait2),
+    ] {
+        go(&mut table, SECOND, 7, 3, step, half);
+    }
+    table.begin_snapshot();
+    let held = socket(7, ends(4000, 80), State::FinWait2, 11);
+    let shown = snapshot(2 * SECOND, vec![held], &[(11, 50, 3)]);
+    let closes = Event::Close {
+        at: BootTime(2 * SECOND + 1),
+        sock: 7,
+        exiting: false,
+    };
+    table.apply(&closes, |_, _, _| {});
+    work_in(&mut table, &shown, true, false);
+    let let_go = table.get(7).and_then(|c| c.app_closed_at);
+    assert_eq!(let_go, Some(BootTime(2 * SECOND + 1)));
+}
