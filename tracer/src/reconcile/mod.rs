@@ -170,7 +170,9 @@ pub fn reconcile(
     let whole = |socket: &&Socket| !socket.is_mini;
     let mut sockets = Vec::with_capacity(snapshot.sockets.len());
     for socket in snapshot.sockets.iter().filter(whole) {
-        let known = is_by_address.then(|| by_ends.find(socket)).flatten();
+        let known = is_by_address
+            .then(|| by_ends.find(socket, snapshot.holders_of(socket)))
+            .flatten();
         // One that is left alone stands for the connection, but for one that closes.
         let is_subflow = match socket.sample.inode {
             0 => table.is_subflow(socket.cookie),
@@ -183,7 +185,10 @@ pub fn reconcile(
     // A socket without a cookie could not be told from its next event, so none is
     // adopted.
     let nameless = snapshot.nameless.iter().filter(whole);
-    sockets.extend(nameless.filter_map(|socket| Some((by_ends.find(socket)?, socket))));
+    sockets.extend(nameless.filter_map(|socket| {
+        let name = by_ends.find(socket, snapshot.holders_of(socket))?;
+        Some((name, socket))
+    }));
     for (name, socket) in sockets {
         if table.was_freed(name, &socket.ends) {
             continue;

@@ -74,11 +74,16 @@ fn open(table: &mut Table, at: u64, sock: u64, fd: i32) {
     }
 }
 
-fn go(
+fn go(table: &mut Table, at: u64, sock: u64, fd: i32, step: (State, State), how: Circumstance) {
+    go_between(table, at, sock, fd, ends(4000, 80), step, how);
+}
+
+fn go_between(
     table: &mut Table,
     at: u64,
     sock: u64,
     fd: i32,
+    ends: Ends,
     (old, new): (State, State),
     how: Circumstance,
 ) {
@@ -93,7 +98,7 @@ fn go(
     let event = Event::State {
         at: BootTime(at),
         sock,
-        ends: ends(4000, 80),
+        ends,
         old,
         new,
         how,

@@ -25,30 +25,73 @@ pub(super) struct Freed {
 #[derive(Debug, Default)]
 pub struct ByEnds {
     open: FxHashMap<Ends, u64>,
-    /// With the inode that each was last seen with; 0 where it was not.
-    closed: FxHashMap<Ends, Vec<(u32, u64)>>,
+    closed: FxHashMap<Ends, Vec<Candidate>>,
+    /// Those whose local port has not been seen: the kernel chooses it after it
+    /// announces SYN_SENT, and takes it away before it announces CLOSE.
+    portless: FxHashMap<Ends, Vec<Candidate>>,
+}
+
+/// One of several connections that a socket may be.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    name: u64,
+    /// That it was last seen with; 0 where it was not.
+    inode: u32,
+    /// Who opened it, and as which fd.
+    opened: Option<(u32, i32)>,
+}
+
+impl Candidate {
+    fn of(connection: &Connection) -> Self {
+        Self {
+            name: connection.id.sock,
+            inode: connection.sample.map_or(0, |sample| sample.inode),
+            opened: connection
+                .owner
+                .and_then(|owner| Some((owner.pid, owner.fd?))),
+        }
+    }
 }
 
 impl ByEnds {
-    /// The connection that a socket of a snapshot is. Each is found once. The table may
-    /// be ahead of the snapshot: what is open there may be in CLOSE here.
-    pub fn find(&mut self, socket: &Socket) -> Option<u64> {
-        let ends = &socket.ends;
-        if socket.state == State::Close {
-            self.take_closed(ends, socket.sample.inode)
-                .or_else(|| self.open.remove(ends))
+    /// The connection that a socket of a snapshot is, by its ends and its holders. Each
+    /// is found once. The table may be ahead of the snapshot: what is open there may
+    /// be in CLOSE here.
+    pub fn find(&mut self, socket: &Socket, holders: &[Holder]) -> Option<u64> {
+        let (ends, inode) = (&socket.ends, socket.sample.inode);
+        let closed = |by_ends: &mut Self| take(&mut by_ends.closed, ends, inode, holders);
+        let found = if socket.state == State::Close {
+            closed(self).or_else(|| self.open.remove(ends))
         } else {
             let open = self.open.remove(ends);
-            open.or_else(|| self.take_closed(ends, socket.sample.inode))
-        }
+            open.or_else(|| closed(self))
+        };
+        found.or_else(|| take(&mut self.portless, &portless(*ends), inode, holders))
     }
+}
 
-    fn take_closed(&mut self, ends: &Ends, inode: u32) -> Option<u64> {
-        let closed = self.closed.get_mut(ends)?;
-        let seen_with = |wanted| closed.iter().position(|&(inode, _)| inode == wanted);
-        let at = seen_with(inode).or_else(|| seen_with(0))?;
-        Some(closed.swap_remove(at).1)
-    }
+/// Takes the one that `holders` prove, or the only kind of one that may be it.
+fn take(
+    candidates: &mut FxHashMap<Ends, Vec<Candidate>>,
+    ends: &Ends,
+    inode: u32,
+    holders: &[Holder],
+) -> Option<u64> {
+    let candidates = candidates.get_mut(ends)?;
+    let is_held = |opened| holders.iter().any(|h| Some((h.pid, h.fd)) == opened);
+    let seen_with = |wanted| candidates.iter().position(|c| c.inode == wanted);
+    let at = seen_with(inode)
+        .or_else(|| {
+            let is_it = |c: &Candidate| c.inode == 0 && is_held(c.opened);
+            candidates.iter().position(is_it)
+        })
+        .or_else(|| seen_with(0))?;
+    Some(candidates.swap_remove(at).name)
+}
+
+fn portless(mut ends: Ends) -> Ends {
+    ends.local.set_port(0);
+    ends
 }
 
 impl Table {
@@ -90,7 +133,8 @@ impl Table {
     pub fn was_freed(&self, sock: u64, ends: &Ends) -> bool {
         self.freed.as_ref().is_some_and(|freed| {
             let is_unknown = !self.entries.contains_key(&sock);
-            freed.names.contains(&sock) || (is_unknown && freed.ends.contains(ends))
+            let were_freed = || freed.ends.contains(ends) || freed.ends.contains(&portless(*ends));
+            freed.names.contains(&sock) || (is_unknown && were_freed())
         })
     }
 
@@ -112,12 +156,13 @@ impl Table {
         let mut names = ByEnds::default();
         for connection in self.connections() {
             let ends = ends_of(connection);
-            let name = connection.id.sock;
-            if connection.state == State::Close {
-                let inode = connection.sample.map_or(0, |sample| sample.inode);
-                names.closed.entry(ends).or_default().push((inode, name));
+            let candidate = Candidate::of(connection);
+            if connection.local.port() == 0 {
+                names.portless.entry(ends).or_default().push(candidate);
+            } else if connection.state == State::Close {
+                names.closed.entry(ends).or_default().push(candidate);
             } else {
-                names.open.insert(ends, name);
+                names.open.insert(ends, candidate.name);
             }
         }
         names

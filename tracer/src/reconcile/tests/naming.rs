@@ -251,3 +251,71 @@ fn a_close_after_a_snapshot_began_is_not_taken_back_by_it() {
     let let_go = table.get(7).and_then(|c| c.app_closed_at);
     assert_eq!(let_go, Some(BootTime(2 * SECOND + 1)));
 }
+
+#[test]
+fn named_by_address_one_whose_port_is_not_known_yet_is_found_by_its_holder() {
+    let mut table = Table::new(true, false);
+    table.begin_snapshot();
+    reconcile(&mut table, &snapshot(0, vec![], &[]));
+    // Both wait for the same peer; the kernel chose their ports after it said so.
+    for (sock, fd) in [(0xa0, 3), (0xb0, 4)] {
+        let opens = (State::Close, State::SynSent);
+        go_between(
+            &mut table,
+            SECOND,
+            sock,
+            fd,
+            ends(0, 80),
+            opens,
+            Circumstance::default(),
+        );
+    }
+    let holders = [(11, 50, 4), (12, 50, 3)];
+    for (round, state) in [(2, State::SynSent), (4, State::Close)] {
+        if state == State::Close {
+            // Refused, and its port taken away again.
+            let dies = (State::SynSent, State::Close);
+            go_between(
+                &mut table,
+                3 * SECOND,
+                0xb0,
+                4,
+                ends(0, 80),
+                dies,
+                Circumstance::default(),
+            );
+        }
+        table.begin_snapshot();
+        let sockets = vec![
+            socket(1, ends(4001, 80), state, 11),
+            socket(2, ends(4002, 80), State::SynSent, 12),
+        ];
+        reconcile(&mut table, &snapshot(round * SECOND, sockets, &holders));
+        let port = |sock| table.get(sock).map(|c| c.local.port());
+        assert_eq!((port(0xa0), port(0xb0)), (Some(4002), Some(4001)));
+        assert_eq!((table.live(), table.counters().repaired), (2, 0));
+    }
+}
+
+#[test]
+fn named_by_address_one_that_is_freed_without_a_port_is_not_brought_back() {
+    let mut table = Table::new(true, false);
+    table.begin_snapshot();
+    reconcile(&mut table, &snapshot(0, vec![], &[]));
+    let opens = (State::Close, State::SynSent);
+    go_between(
+        &mut table,
+        SECOND,
+        0xa0,
+        3,
+        ends(0, 80),
+        opens,
+        Circumstance::default(),
+    );
+    table.begin_snapshot();
+    let seen = vec![socket(1, ends(4001, 80), State::Close, 11)];
+    let seen = snapshot(2 * SECOND, seen, &[(11, 50, 3)]);
+    gone(&mut table, 2 * SECOND + 1, 0xa0);
+    work_in(&mut table, &seen, true, false);
+    assert_eq!((table.live(), table.counters().repaired), (0, 0));
+}
