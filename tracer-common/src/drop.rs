@@ -1,6 +1,6 @@
 //! Counters of records made and lost, one slot per outcome.
 //!
-//! The kernel keeps one array of these per CPU. Every record that a hook sets
+//! The kernel keeps a row of these for each CPU. Every record that a hook sets
 //! out to write ends in exactly one of the first slots, so made = [`SUBMITTED`] +
 //! [`RING_FULL`].
 
@@ -22,3 +22,5 @@ pub const TAKEN_OVER: u32 = 4;
 pub const NO_STACK: u32 = 5;
 /// How many slots there are.
 pub const COUNTERS: u32 = 6;
+/// And how long a CPU's row of them is: whole cache lines of 64 bytes.
+pub const COUNTERS_PER_CPU: u32 = COUNTERS.next_multiple_of(8);

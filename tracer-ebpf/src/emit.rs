@@ -3,7 +3,8 @@
 // AtomicU64 has no fetch_add on a target without compare-and-swap.
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
-use tracer_common::drop::{RING_FULL, SUBMITTED};
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
+use tracer_common::drop::{COUNTERS_PER_CPU, RING_FULL, SUBMITTED};
 
 use crate::maps::{COUNTS, RING, knob};
 
@@ -36,10 +37,12 @@ pub fn emit<T>(record: &T) {
 /// Adds one to a slot of `tracer_common::drop`.
 #[inline(always)]
 pub fn count(slot: u32) {
-    if let Some(counter) = COUNTS.get_ptr_mut(slot) {
+    // SAFETY: takes nothing. A task that moves to another CPU counts in either row.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    if let Some(counter) = COUNTS.get_ptr_mut(cpu * COUNTERS_PER_CPU + slot) {
         // SAFETY: the slot is aligned and lives as long as the map. Atomic,
         // because a hook in a softirq may interrupt one of this CPU's tasks
-        // between load and store.
+        // between load and store, and user space reads meanwhile.
         unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, 1) };
     }
 }

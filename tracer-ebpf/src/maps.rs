@@ -1,15 +1,16 @@
 //! All maps, and the constants that user space sets before load.
 
 use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
     macros::map,
-    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf, StackTrace},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, StackTrace},
 };
 use tracer_common::{
     config::{
         Config, DEFAULT_RING_BYTES, FOLLOWED_PORTS, FOLLOWED_SOCKETS, Filter, IN_FLIGHT_CALLS,
         KEPT_STACKS, ListenPort, MPTCP_CHILDREN, Registers,
     },
-    drop::COUNTERS,
+    drop::COUNTERS_PER_CPU,
     offsets::{self, Offsets},
 };
 
@@ -17,9 +18,10 @@ use tracer_common::{
 #[map]
 pub static RING: RingBuf = RingBuf::with_byte_size(DEFAULT_RING_BYTES, 0);
 
-/// What became of each record: slots of `tracer_common::drop`.
+/// What became of each record: slots of `tracer_common::drop`, a row for each CPU.
+/// User space reads it in place. Resized before load.
 #[map]
-pub static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
+pub static COUNTS: Array<u64> = Array::with_max_entries(COUNTERS_PER_CPU, BPF_F_MMAPABLE);
 
 /// What the first of two programs has in hand: see [`crate::turn`].
 #[map]

@@ -152,7 +152,7 @@ impl Attached {
         let _ = tracefs::ensure();
         let tracer = Tracer::attach(options)?;
         let gatherer = Gatherer::open()?;
-        privileges::drop_unneeded(|| tracer.counts().is_ok())?;
+        privileges::drop_unneeded(|| tracer.is_readable())?;
         Ok(Self {
             tracer,
             takes_stacks: options.stacks,
@@ -247,7 +247,7 @@ impl Collector {
                 () = &mut end => return Ok(()),
                 _ = checkpoints.tick() => self.table.checkpoint(clocks::boot_time()),
                 _ = checks.tick() => {
-                    self.count()?;
+                    self.count();
                     self.tracer.pass_on_warnings();
                     self.settle(clocks::boot_time(), observer)?;
                     if let Some(symbols) = &mut self.symbols {
@@ -279,7 +279,7 @@ impl Collector {
     /// # Errors
     /// As [`Collector::watch`].
     pub async fn snapshot(&mut self, observer: &mut impl Observer) -> Result<Snapshot> {
-        self.count()?;
+        self.count();
         let mended = std::mem::replace(&mut self.mended, self.counts.lost());
         self.table.begin_snapshot();
         let gatherer = Arc::clone(&self.gatherer);
@@ -299,7 +299,7 @@ impl Collector {
         // What happened before the snapshot ended is in the ring by now. Not until
         // the ring is empty: where more comes than can be told, it never is.
         while self.heard < snapshot.ended + DISORDER && self.drain(observer)? {}
-        self.count()?;
+        self.count();
         self.unreadable = snapshot.unreadable.len();
         self.unreachable = snapshot.unreachable;
         let timeless = snapshot.nameless.iter().map(|socket| socket.ends.netns);
@@ -347,7 +347,7 @@ impl Collector {
         let patience = Instant::now() + LAST_HOOKS;
         loop {
             while self.drain(observer)? {}
-            self.count()?;
+            self.count();
             if self.source.taken() == self.counts.submitted || Instant::now() >= patience {
                 return self.settle(BootTime::END, observer);
             }
@@ -400,16 +400,12 @@ impl Collector {
     }
 
     /// Reads the kernel's counters.
-    fn count(&mut self) -> Result<()> {
+    fn count(&mut self) {
         let lost = self.counts.lost();
-        self.counts = self
-            .tracer
-            .counts()
-            .context("cannot read the loss counters")?;
+        self.counts = self.tracer.counts();
         if self.counts.lost() > lost {
             self.table.note_loss();
         }
-        Ok(())
     }
 
     /// Under a pid filter, tells the kernel side what the process had before.

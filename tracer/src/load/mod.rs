@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use aya::{
     Btf, Ebpf, EbpfLoader, Endianness,
-    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    maps::{HashMap, MapData, MapError, RingBuf},
 };
 use aya_log::EbpfLogger;
 use tracer_common::{
@@ -31,12 +31,14 @@ use crate::{
 };
 
 mod attach;
+mod counters;
 pub mod error;
 pub mod privileges;
 mod stacks;
 pub mod tracefs;
 
 use attach::{attach_way, registers, unload};
+use counters::{Counters, missed};
 use error::{Blocked, Refused};
 pub use stacks::Stacks;
 
@@ -122,7 +124,7 @@ pub struct Tracer {
     ebpf: Ebpf,
     /// The plan in use.
     pub chosen: Chosen<Refused>,
-    counts: PerCpuArray<MapData, u64>,
+    counts: Counters,
     /// Programs that are attached no more, kept for their counters.
     detached: Vec<OwnedFd>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
@@ -215,7 +217,7 @@ impl Tracer {
             .context("the eBPF object has no map COUNTS")?;
         let logger = EbpfLogger::init(&mut ebpf).ok();
         Ok(Self {
-            counts: PerCpuArray::try_from(counts)?,
+            counts: Counters::new(counts)?,
             detached: Vec::new(),
             ebpf,
             chosen,
@@ -270,18 +272,29 @@ impl Tracer {
         Stacks::new(map)
     }
 
+    /// Whether bpf(2) lets this thread look into a map.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        let map = self
+            .ebpf
+            .map("FOLLOWED")
+            .map(HashMap::<_, u64, u8>::try_from);
+        let Some(Ok(followed)) = map else {
+            return false;
+        };
+        matches!(followed.get(&0, 0), Ok(_) | Err(MapError::KeyNotFound))
+    }
+
     /// The counters now.
-    ///
-    /// # Errors
-    /// Where the kernel refuses to read the map.
-    pub fn counts(&self) -> Result<Counts> {
-        let sum = |slot| -> Result<u64> { Ok(self.counts.get(&slot, 0)?.iter().sum()) };
-        Ok(Counts {
-            submitted: sum(drop::SUBMITTED)?,
-            ring_full: sum(drop::RING_FULL)?,
-            not_followed: sum(drop::NOT_FOLLOWED)?,
-            calls_forgotten: sum(drop::CALL_FORGOTTEN)?,
-            without_stack: sum(drop::NO_STACK)?,
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let sum = |slot| self.counts.sum(slot);
+        Counts {
+            submitted: sum(drop::SUBMITTED),
+            ring_full: sum(drop::RING_FULL),
+            not_followed: sum(drop::NOT_FOLLOWED),
+            calls_forgotten: sum(drop::CALL_FORGOTTEN),
+            without_stack: sum(drop::NO_STACK),
             missed: self
                 .ebpf
                 .programs()
@@ -291,8 +304,8 @@ impl Tracer {
                 .chain(self.detached.iter().map(AsFd::as_fd))
                 .filter_map(missed)
                 .sum::<u64>()
-                .saturating_sub(sum(drop::TAKEN_OVER)?),
-        })
+                .saturating_sub(sum(drop::TAKEN_OVER)),
+        }
     }
 
     /// Under a pid filter: sockets and listening ports that the process had
@@ -378,6 +391,7 @@ fn load(kernel: &Kernel, options: &Options, by_address: bool) -> Result<Ebpf> {
         .btf(Some(&kernel.btf))
         .override_global("OFFSETS", kernel.offsets.as_bytes(), true)
         .override_global("CONFIG", config.as_bytes(), true)
+        .map_max_entries("COUNTS", counters::entries()?)
         .map_max_entries("RING", options.ring_bytes)
         .map_max_entries("FOLLOWED", options.limits.followed)
         .map_max_entries("CALLS", options.limits.calls)
@@ -467,16 +481,6 @@ fn tick_ns() -> u32 {
 /// concluded (`table`).
 fn is_spare(name: &str) -> bool {
     name.ends_with("_again") || name.starts_with("time_wait_")
-}
-
-/// How often the kernel skipped this program, from its fd's entry in /proc.
-fn missed(program: BorrowedFd<'_>) -> Option<u64> {
-    let fd = program.as_raw_fd();
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-    let line = info
-        .lines()
-        .find_map(|line| line.strip_prefix("recursion_misses:"))?;
-    line.trim().parse().ok()
 }
 
 /// A size in bytes as the kernel takes it for a ring: a power of two within

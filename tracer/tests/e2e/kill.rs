@@ -22,11 +22,13 @@ use crate::support::{
 
 /// Loads, attaches, takes its snapshots, watches, reports.
 const RUN: &str = "leaks --for 200ms --format json";
+const WATCH: Duration = Duration::from_millis(200);
 
 /// How often it is killed; `TCPLEAK_KILLS` sets another number.
 const KILLS: usize = 20;
 
-/// How long the next start may take until it watches.
+/// How long the next start may take until it watches; on a machine that needs longer
+/// anyway, twice as long as one before the kills.
 const NEXT_START: Duration = Duration::from_secs(2);
 /// The fastest of so many counts.
 const STARTS: usize = 3;
@@ -35,6 +37,7 @@ const STARTS: usize = 3;
 fn killed_at_random_points_it_leaves_nothing() -> Result<()> {
     let mut chance = chance()?;
     let kills = number("TCPLEAK_KILLS")?.unwrap_or(KILLS);
+    let usual = start()?;
     let began = Instant::now();
     run(RUN)?.json()?;
     let whole = began.elapsed();
@@ -42,18 +45,19 @@ fn killed_at_random_points_it_leaves_nothing() -> Result<()> {
     let mut loaded = Loaded::default();
     let mut starts = Vec::new();
     let mut killed = 0;
-    for _ in 0..kills {
+    for nth in 0..kills {
         let began = Instant::now();
         let tcpleak = Tcpleak::start(RUN)?;
-        let end = whole.mul_f64(chance.f64());
-        let mut start = None;
-        while began.elapsed() < end {
-            if start.is_none() && tcpleak.is_attached() {
-                start = Some(own_time(&tcpleak, began)?);
-            }
-            sleep(Duration::from_millis(1));
+        if nth % 2 == 0 {
+            sleep(whole.mul_f64(chance.f64()));
+        } else {
+            // On a busy machine it has hardly begun by then.
+            wait_for("it to attach or end", || {
+                Ok((tcpleak.is_attached() || tcpleak.has_ended()).then_some(()))
+            })?;
+            starts.push(own_time(&tcpleak, began)?);
+            sleep(WATCH.mul_f64(chance.f64()));
         }
-        starts.extend(start);
         // Half of them stand still first, so that what they have loaded is known
         // to the last; the others are hit wherever they are.
         if chance.bool() {
@@ -71,7 +75,6 @@ fn killed_at_random_points_it_leaves_nothing() -> Result<()> {
         killed * 2 > kills,
         "only {killed} of {kills} ran when they were killed"
     );
-    ensure!(!starts.is_empty(), "none was killed after it had attached");
     loaded.wait_freed()?;
     starts.sort();
     println!(
@@ -82,13 +85,14 @@ fn killed_at_random_points_it_leaves_nothing() -> Result<()> {
         starts[starts.len() - 1],
         starts.len(),
     );
-    starts_again_at_once()
+    starts_again_at_once(usual)
 }
 
 #[test]
 fn killed_between_two_system_calls_it_leaves_nothing() -> Result<()> {
     let mut chance = chance()?;
     let kills = number("TCPLEAK_KILLS")?.unwrap_or(KILLS);
+    let usual = start()?;
     let calls = calls_to_attach(RUN)?;
     let mut points: Vec<&Call> = calls.iter().collect();
     chance.shuffle(&mut points);
@@ -111,7 +115,7 @@ fn killed_between_two_system_calls_it_leaves_nothing() -> Result<()> {
         calls.len(),
         loaded.len(),
     );
-    starts_again_at_once()
+    starts_again_at_once(usual)
 }
 
 /// How long it has been running, but for the time in which this machine ran
@@ -124,16 +128,23 @@ fn own_time(tcpleak: &Tcpleak, began: Instant) -> Result<Duration> {
     Ok(elapsed.saturating_sub(Duration::from_nanos(waited.parse()?)))
 }
 
-fn starts_again_at_once() -> Result<()> {
+/// How long it takes until it watches.
+fn start() -> Result<Duration> {
+    let began = Instant::now();
+    let tcpleak = Tcpleak::watching(RUN)?;
+    let start = own_time(&tcpleak, began)?;
+    tcpleak.interrupt()?.json()?;
+    Ok(start)
+}
+
+fn starts_again_at_once(usual: Duration) -> Result<()> {
+    let bound = NEXT_START.max(2 * usual);
     let mut fastest = Duration::MAX;
     for _ in 0..STARTS {
-        let began = Instant::now();
-        let tcpleak = Tcpleak::watching(RUN)?;
-        fastest = fastest.min(own_time(&tcpleak, began)?);
-        tcpleak.interrupt()?.json()?;
-        if fastest < NEXT_START {
+        fastest = fastest.min(start()?);
+        if fastest < bound {
             return Ok(());
         }
     }
-    bail!("the next start takes {fastest:?}")
+    bail!("the next start takes {fastest:?}, one before the kills {usual:?}")
 }

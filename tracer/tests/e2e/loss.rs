@@ -34,7 +34,7 @@ fn trace_says_what_it_lost_and_goes_on() -> Result<()> {
     tcpleak.signal(Signal::SIGCONT)?;
     let loss = tcpleak.wait_line("the loss", |event| event["event"] == "loss")?;
     assert!(loss["events_lost"].as_u64() > Some(0), "{loss}");
-    assert_eq!(loss["events_lost"], loss["ring_full"]);
+    assert!(loss["ring_full"].as_u64() > Some(0), "{loss}");
 
     let client = ends.ask("close")?["client"].clone();
     let after = tcpleak.wait_line("a connection after the loss", |event| {

@@ -7,25 +7,27 @@ use serde_json::Value;
 
 use crate::support::{
     Nginx, Program, Tcpleak,
+    random::number,
     report::{numbers, states},
     wait_for,
 };
 
-/// Requests, one after the other.
+/// Requests, one after the other; `TCPLEAK_REQUESTS` makes it another number.
 const REQUESTS: usize = 300;
 
 #[test]
 fn each_connection_is_told_once_on_each_side() -> Result<()> {
+    let requests = number("TCPLEAK_REQUESTS")?.unwrap_or(REQUESTS);
     let nginx = Nginx::start()?;
     let other = Nginx::start()?;
     let port = nginx.port;
     let tcpleak = Tcpleak::watching(&format!("trace --port {port} --format jsonl"))?;
     let noise = Program::start("curls", &format!("{} 0", other.port))?;
-    let curls = Program::start("curls", &format!("{port} {REQUESTS}"))?;
+    let curls = Program::start("curls", &format!("{port} {requests}"))?;
     let pids: BTreeSet<i64> = numbers(&curls.hear()?, "pids")?.into_iter().collect();
     let gone = |events: &[Value]| events.iter().filter(|e| e["event"] == "gone").count();
     wait_for("all connections to be gone", || {
-        Ok((gone(&tcpleak.lines()?) >= 2 * REQUESTS).then_some(()))
+        Ok((gone(&tcpleak.lines()?) >= 2 * requests).then_some(()))
     })?;
     noise.finish()?;
     let finished = tcpleak.interrupt()?;
@@ -35,7 +37,7 @@ fn each_connection_is_told_once_on_each_side() -> Result<()> {
         "{}",
         finished.stderr
     );
-    assert_eq!(gone(&events), 2 * REQUESTS, "one `gone` for each side");
+    assert_eq!(gone(&events), 2 * requests, "one `gone` for each side");
 
     let worker = i64::from(nginx.worker()?);
     let mut connections: HashMap<&str, Vec<&Value>> = HashMap::new();
@@ -43,7 +45,7 @@ fn each_connection_is_told_once_on_each_side() -> Result<()> {
         let id = event["id"].as_str().context("no id")?;
         connections.entry(id).or_default().push(event);
     }
-    assert_eq!(connections.len(), 2 * REQUESTS);
+    assert_eq!(connections.len(), 2 * requests);
 
     // The kernel may use a port again after a second (tcp_tw_reuse), so the same
     // ends may come twice.

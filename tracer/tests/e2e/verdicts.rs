@@ -215,7 +215,7 @@ fn a_worker_that_ends_leaks_nothing() -> Result<()> {
 fn a_short_watch_does_not_judge() -> Result<()> {
     let nginx = Nginx::start()?;
     let pool = Program::start("pool", &format!("{} 10", nginx.port))?;
-    let arguments = format!("leaks --for 3s --pid {} --format json", pool.pid());
+    let arguments = format!("leaks --for 1s --pid {} --format json", pool.pid());
     let report = tcpleak::run(&arguments)?.json()?;
     let group = group_of(&report, pool.pid(), "client")?;
     assert_eq!(group["verdict"]["code"], "not-enough-data", "{group}");

@@ -84,15 +84,16 @@ impl Tcpleak {
         matches!(state(self.pid()), None | Some('Z'))
     }
 
-    /// Whether its event loop is there, which it starts once all programs are
-    /// attached. Unlike the output's first line this holds for every format.
+    /// Whether it handles SIGTERM, the last thing before it watches. Unlike the
+    /// output's first line this holds for every format.
     pub(crate) fn is_attached(&self) -> bool {
-        let Ok(fds) = fs::read_dir(format!("/proc/{}/fd", self.running.pid())) else {
-            return false;
-        };
-        fds.flatten()
-            .filter_map(|fd| fs::read_link(fd.path()).ok())
-            .any(|target| target.to_string_lossy().contains("eventpoll"))
+        let status = fs::read_to_string(format!("/proc/{}/status", self.running.pid()));
+        let caught = status.as_deref().unwrap_or_default().lines();
+        let caught = caught
+            .filter_map(|line| line.strip_prefix("SigCgt:"))
+            .next();
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        caught.is_some_and(|mask| mask & (1 << (Signal::SIGTERM as i32 - 1)) != 0)
     }
 
     /// Its process id.
