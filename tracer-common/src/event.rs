@@ -159,8 +159,9 @@ pub struct StateRecord {
     pub error: i32,
     /// `sk_shutdown`: 1 receive side closed, 2 send side, 3 both.
     pub shutdown: u32,
-    /// Always 0.
-    pub _pad: u32,
+    /// Milliseconds since payload was last sent or received, where the current task
+    /// is exiting; else 0.
+    pub idle_ms: u32,
     /// The last figures where `new` is CLOSE, else zero. `tcp_disconnect` clears
     /// them right after.
     pub figures: Figures,

@@ -7,7 +7,7 @@ use aya_ebpf::{
 use tracer_common::{
     config::{
         Config, DEFAULT_RING_BYTES, FOLLOWED_PORTS, FOLLOWED_SOCKETS, Filter, IN_FLIGHT_CALLS,
-        KEPT_STACKS, ListenPort, MPTCP_CHILDREN, Registers,
+        KEPT_STACKS, ListenPort, MPTCP_CHILDREN, Registers, TREE_PROCESSES,
     },
     drop::COUNTERS,
     offsets::{self, Offsets},
@@ -28,6 +28,11 @@ pub static MARKS: PerCpuArray<Mark> = PerCpuArray::with_max_entries(PAIRS * SLOT
 /// The system call that a task is in. Key: `bpf_get_current_pid_tgid`.
 #[map]
 pub static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(IN_FLIGHT_CALLS, 0);
+
+/// The processes of the traced command, by thread group id. User space puts the first
+/// in; cut down to one entry where no command is traced.
+#[map]
+pub static TREE: HashMap<u32, u8> = HashMap::with_max_entries(TREE_PROCESSES, 0);
 
 /// Under a pid filter, the sockets of that process. Both sides fill it.
 #[map]
@@ -91,6 +96,7 @@ pub static CONFIG: Config = Config {
         remote: [0; 4],
         remote_mask: [0; 4],
         pid: 0,
+        tree: 0,
         netns: 0,
         port: 0,
     },

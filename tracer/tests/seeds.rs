@@ -169,7 +169,7 @@ fn transition(sock: u64, ts_ns: u64, old: u16, new: u16, flags: u32, shutdown: u
         flags,
         error: 0,
         shutdown,
-        _pad: 0,
+        idle_ms: 0,
         figures: if new == CLOSE {
             figures
         } else {

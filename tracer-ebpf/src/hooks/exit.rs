@@ -4,7 +4,8 @@ use tracer_common::event::{ExitRecord, kind};
 
 use crate::{
     emit::emit,
-    maps::{CALLS, knob},
+    filter,
+    maps::CALLS,
     task,
 };
 
@@ -14,10 +15,10 @@ use crate::{
 pub fn on_exit() {
     // A return probe may have been missed; the thread id will be used again.
     let _ = CALLS.remove(task::pid_tgid());
-    let wanted = knob!(filter.pid);
-    if (wanted != 0 && wanted != task::pid()) || !task::is_last_thread() {
+    if !filter::wants_process() || !task::is_last_thread() {
         return;
     }
+    filter::release();
     emit(&ExitRecord {
         header: task::header(kind::EXIT, 0, task::now()),
     });

@@ -79,7 +79,7 @@ pub fn on_transition(ctx: &impl StackIdContext, turn: Turn, sk: &Sock, old: i32,
         flags: flags(sk, new),
         error: sk.error(),
         shutdown: sk.shutdown(),
-        _pad: 0,
+        idle_ms: if task::is_exiting() { sk.idle_ms() } else { 0 },
         figures: if new == tcp::CLOSE {
             sk.figures()
         } else {

@@ -154,6 +154,7 @@ fn selection(args: &SelectionArgs) -> Result<Selection> {
     }
     Ok(Selection {
         pid: args.pid,
+        tree: false,
         comm: args.comm.clone(),
         port: args.port,
         remote: args.remote,
@@ -183,6 +184,7 @@ fn load_options(probe: &ProbeArgs, selection: &Selection) -> load::Options {
         ring_bytes: probe.ring_size,
         filter: selection.for_kernel(),
         stacks: probe.stacks == args::Switch::On,
+        prompt: false,
         limits: load::Limits {
             followed: probe.max_followed,
             calls: probe.max_calls,

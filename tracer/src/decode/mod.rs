@@ -97,6 +97,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
                     both_shut: record.shutdown & 3 == 3,
                     subflow: record.flags & flag::SUBFLOW != 0,
                     error: record.error,
+                    idle_ms: record.idle_ms,
                     figures: (new == State::Close).then(|| figures(&record.figures)),
                 },
                 task: owner(&header, Comm::default(), NO_FD, None),

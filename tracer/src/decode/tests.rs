@@ -54,7 +54,7 @@ fn only_an_end_has_figures() {
         flags: 0,
         error: 0,
         shutdown: 3,
-        _pad: 0,
+        idle_ms: 0,
         figures: Figures {
             tx_bytes: 1,
             rx_bytes: 2,

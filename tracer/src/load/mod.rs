@@ -15,10 +15,11 @@ use aya::{
     maps::{HashMap, MapData, PerCpuArray, RingBuf},
 };
 use aya_log::EbpfLogger;
+use rustc_hash::FxHashSet;
 use tracer_common::{
     config::{
         Config, FOLLOWED_SOCKETS, Filter, IN_FLIGHT_CALLS, ListenPort, MAX_RING_BYTES,
-        MIN_RING_BYTES,
+        MIN_RING_BYTES, TREE_PROCESSES,
     },
     drop,
     offsets::Offsets,
@@ -62,6 +63,9 @@ pub struct Options {
     pub filter: Filter,
     /// Whether to take the call stacks of connect and accept.
     pub stacks: bool,
+    /// Whether each record wakes the reader: for a trace of few connections, whose
+    /// processes may not live for long.
+    pub prompt: bool,
     /// Room in the maps.
     pub limits: Limits,
 }
@@ -99,6 +103,8 @@ pub struct Counts {
     pub not_followed: u64,
     /// System calls that were not remembered, for want of room.
     pub calls_forgotten: u64,
+    /// Processes of the traced command that are not followed, for want of room.
+    pub processes_left_out: u64,
     /// Connections whose call stack could not be taken or kept.
     pub without_stack: u64,
 }
@@ -281,6 +287,7 @@ impl Tracer {
             ring_full: sum(drop::RING_FULL)?,
             not_followed: sum(drop::NOT_FOLLOWED)?,
             calls_forgotten: sum(drop::CALL_FORGOTTEN)?,
+            processes_left_out: sum(drop::PROCESS_LEFT_OUT)?,
             without_stack: sum(drop::NO_STACK)?,
             missed: self
                 .ebpf
@@ -318,6 +325,28 @@ impl Tracer {
             .filter(|key: &[u8; size_of::<ListenPort>()]| followed.insert(key, 1, 0).is_err())
             .count();
         Ok(left_out as u64)
+    }
+
+    /// Follows a process and all that it will start.
+    ///
+    /// # Errors
+    /// Where the map of processes is missing, or full.
+    pub fn follow_tree(&mut self, pid: u32) -> Result<()> {
+        let map = self.ebpf.map_mut("TREE").context("no map TREE")?;
+        let mut tree: HashMap<_, u32, u8> = HashMap::try_from(map)?;
+        tree.insert(pid, 1, 0)
+            .context("cannot follow the command's process")
+    }
+
+    /// The processes that [`Tracer::follow_tree`] follows now.
+    ///
+    /// # Errors
+    /// Where the map of processes is missing.
+    pub fn tree(&self) -> Result<FxHashSet<u32>> {
+        let map = self.ebpf.map("TREE").context("no map TREE")?;
+        let tree: HashMap<_, u32, u8> = HashMap::try_from(map)?;
+        // A key that goes meanwhile is a process that has ended.
+        Ok(tree.keys().filter_map(Result::ok).collect())
     }
 
     /// Hands the kernel side's rare warnings on to `log`.
@@ -364,7 +393,11 @@ pub fn rehearse(options: &Options) -> Result<Rehearsal> {
 fn load(kernel: &Kernel, options: &Options, by_address: bool) -> Result<Ebpf> {
     let config = Config {
         filter: options.filter,
-        wake_bytes: options.ring_bytes / WAKE_FRACTION,
+        wake_bytes: if options.prompt {
+            0
+        } else {
+            options.ring_bytes / WAKE_FRACTION
+        },
         name_by_address: by_address.into(),
         registers: registers().unwrap_or_default(),
         tick_ns: tick_ns(),
@@ -374,12 +407,18 @@ fn load(kernel: &Kernel, options: &Options, by_address: bool) -> Result<Ebpf> {
     if !options.stacks {
         loader.map_max_entries("STACKS", 1);
     }
+    let processes = if options.filter.tree == 0 {
+        1
+    } else {
+        TREE_PROCESSES
+    };
     loader
         .btf(Some(&kernel.btf))
         .override_global("OFFSETS", kernel.offsets.as_bytes(), true)
         .override_global("CONFIG", config.as_bytes(), true)
         .map_max_entries("RING", options.ring_bytes)
         .map_max_entries("FOLLOWED", options.limits.followed)
+        .map_max_entries("TREE", processes)
         .map_max_entries("CALLS", options.limits.calls)
         .load(OBJECT)
         .map_err(explain_load)

@@ -93,6 +93,9 @@ impl Connection {
         hears: Hears,
     ) {
         let own_hand = own_hand(how.exiting);
+        if how.exiting {
+            self.exit_idle_ms.get_or_insert(how.idle_ms);
+        }
         // No program closes a subflow: MPTCP does, and not by tcp_close.
         let hears_close = hears.close && !how.subflow;
         match new {
