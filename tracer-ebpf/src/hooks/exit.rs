@@ -2,12 +2,7 @@
 
 use tracer_common::event::{ExitRecord, kind};
 
-use crate::{
-    emit::emit,
-    filter,
-    maps::CALLS,
-    task,
-};
+use crate::{emit::emit, filter, maps::CALLS, task};
 
 /// The current task is exiting. Threads come and go; only the last one of a
 /// process is reported.

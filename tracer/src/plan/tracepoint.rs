@@ -4,8 +4,8 @@
 use super::{
     Hook, Need, Plan, PlanName, Target,
     shared::{
-        ACCEPT_CALLS, CONNECT_CALLS, EXIT, FORK, GONE, RESET, STATE, WITHOUT_ACCEPT, WITHOUT_CONNECT,
-        probe, way,
+        ACCEPT_CALLS, CONNECT_CALLS, EXIT, FORK, GONE, RESET, STATE, WITHOUT_ACCEPT,
+        WITHOUT_CONNECT, probe, way,
     },
 };
 
