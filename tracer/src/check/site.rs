@@ -82,7 +82,7 @@ pub(super) fn test(frames: &[Frame], is_program: impl Fn(usize) -> bool) -> Opti
     // Rust wraps each test in a closure, whose line is that of the function's head.
     let wrapped = test.checked_sub(1).filter(|&inner| {
         let wrapper = function(test).strip_prefix(function(inner));
-        wrapper.is_some_and(|rest| rest.starts_with("::{{closure}}"))
+        wrapper.is_some_and(|rest| rest.starts_with("::{"))
     });
     Some(wrapped.unwrap_or(test))
 }

@@ -95,7 +95,7 @@ with or without its port; the verdict's code; or, of any function on the call
 stack, its name, its file, or file:line. * is any text, ? any character.
 
 Examples:
-  tcpleak check -- go test ./...
+  tcpleak check -- go test -count=1 ./...      run, not cached
   tcpleak check --format junit -o leaks.xml -- python3 -m pytest
   tcpleak check --allow '10.0.0.7:5432' -- cargo test
   sudo tcpleak check -- sudo -u \"$USER\" make test    as yourself
