@@ -88,7 +88,9 @@ process that lives on, before the command ended), and
   or
 - it was still being opened after the grace time, without an answer.
 What else only the end of a process closed, such as the idle connections of a
-pool, is reported and does not fail the run, but with --strict.
+pool, is reported and does not fail the run, but with --strict. So is what an
+idle pool of urllib3, httpcore or botocore keeps after its peer has hung up. What
+a Python interpreter closes as it ends counts as closed by the end.
 
 A pattern of --allow matches the whole of: the process's name; the other end,
 with or without its port; the verdict's code; or, of any function on the call
@@ -98,7 +100,7 @@ Examples:
   tcpleak check -- go test -count=1 ./...      run, not cached
   tcpleak check --format junit -o leaks.xml -- python3 -m pytest
   tcpleak check --allow '10.0.0.7:5432' -- cargo test
-  sudo tcpleak check -- sudo -u \"$USER\" make test    as yourself
+  sudo tcpleak check -- runuser -u \"$USER\" -- make test    as yourself
 
 Exit codes: 3 if connections leaked, else the command's own (128 and the
 signal's number where one killed it); 1 if it could not be run or traced,

@@ -47,7 +47,7 @@ impl Python {
         // The command may go on as another user. What is written here names code, and
         // is believed in nothing else.
         put(python.out(), "", 0o622)?;
-        fs::set_permissions(python.folder.path(), Permissions::from_mode(0o711))?;
+        fs::set_permissions(python.folder.path(), Permissions::from_mode(0o755))?;
         Ok(python)
     }
 

@@ -4,6 +4,8 @@ mod document;
 mod junit;
 mod people;
 mod sarif;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, Write};
 
