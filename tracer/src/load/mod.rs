@@ -12,14 +12,13 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use aya::{
     Btf, Ebpf, EbpfLoader, Endianness,
-    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    maps::{MapData, PerCpuArray, RingBuf},
 };
 use aya_log::EbpfLogger;
-use rustc_hash::FxHashSet;
 use tracer_common::{
     config::{
-        Config, FOLLOWED_SOCKETS, Filter, IN_FLIGHT_CALLS, ListenPort, MAX_RING_BYTES,
-        MIN_RING_BYTES, TREE_PROCESSES,
+        Config, FOLLOWED_SOCKETS, Filter, IN_FLIGHT_CALLS, MAX_RING_BYTES, MIN_RING_BYTES,
+        TREE_PROCESSES,
     },
     drop,
     offsets::Offsets,
@@ -33,6 +32,7 @@ use crate::{
 
 mod attach;
 pub mod error;
+mod followed;
 pub mod privileges;
 mod stacks;
 pub mod tracefs;
@@ -300,53 +300,6 @@ impl Tracer {
                 .sum::<u64>()
                 .saturating_sub(sum(drop::TAKEN_OVER)?),
         })
-    }
-
-    /// Under a pid filter: sockets and listening ports that the process had
-    /// before the trace. Returns how many the maps have no room for, of which
-    /// later records do not come.
-    ///
-    /// # Errors
-    /// Where a map is missing.
-    pub fn follow(
-        &mut self,
-        sockets: impl Iterator<Item = u64>,
-        ports: impl Iterator<Item = ListenPort>,
-    ) -> Result<u64> {
-        let map = self.ebpf.map_mut("FOLLOWED").context("no map FOLLOWED")?;
-        let mut followed: HashMap<_, u64, u8> = HashMap::try_from(map)?;
-        let mut left_out = sockets
-            .filter(|sock| followed.insert(sock, 1, 0).is_err())
-            .count();
-        let map = self.ebpf.map_mut("PORTS").context("no map PORTS")?;
-        let mut followed: HashMap<_, [u8; size_of::<ListenPort>()], u8> = HashMap::try_from(map)?;
-        left_out += ports
-            .map(|port| zerocopy::transmute!(port))
-            .filter(|key: &[u8; size_of::<ListenPort>()]| followed.insert(key, 1, 0).is_err())
-            .count();
-        Ok(left_out as u64)
-    }
-
-    /// Follows a process and all that it will start.
-    ///
-    /// # Errors
-    /// Where the map of processes is missing, or full.
-    pub fn follow_tree(&mut self, pid: u32) -> Result<()> {
-        let map = self.ebpf.map_mut("TREE").context("no map TREE")?;
-        let mut tree: HashMap<_, u32, u8> = HashMap::try_from(map)?;
-        tree.insert(pid, 1, 0)
-            .context("cannot follow the command's process")
-    }
-
-    /// The processes that [`Tracer::follow_tree`] follows now.
-    ///
-    /// # Errors
-    /// Where the map of processes is missing.
-    pub fn tree(&self) -> Result<FxHashSet<u32>> {
-        let map = self.ebpf.map("TREE").context("no map TREE")?;
-        let tree: HashMap<_, u32, u8> = HashMap::try_from(map)?;
-        // A key that goes meanwhile is a process that has ended.
-        Ok(tree.keys().filter_map(Result::ok).collect())
     }
 
     /// Hands the kernel side's rare warnings on to `log`.
