@@ -15,12 +15,12 @@ pub const MAX_RING_BYTES: u32 = 1 << 30;
 /// Connect and shutdown calls in progress that are remembered at once. A task
 /// is in one call at a time, so this is tasks blocked in connect(2).
 pub const IN_FLIGHT_CALLS: u32 = 16_384;
-/// Sockets followed at once under a pid filter.
+/// Sockets followed at once under a filter by process.
 pub const FOLLOWED_SOCKETS: u32 = 262_144;
 /// Processes of a traced command followed at once: more than any test suite runs side
 /// by side, and twice the number that the kernel hands out by default.
 pub const TREE_PROCESSES: u32 = 65_536;
-/// Listening ports followed under a pid filter.
+/// Listening ports followed under a filter by process.
 pub const FOLLOWED_PORTS: u32 = 4_096;
 
 /// Connections to MPTCP listeners that are remembered until they are accepted:

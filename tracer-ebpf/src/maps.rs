@@ -34,11 +34,11 @@ pub static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(IN_FLIGHT_CALLS
 #[map]
 pub static TREE: HashMap<u32, u8> = HashMap::with_max_entries(TREE_PROCESSES, 0);
 
-/// Under a pid filter, the sockets of that process. Both sides fill it.
+/// Under a filter by process, the sockets of the wanted ones. Both sides fill it.
 #[map]
 pub static FOLLOWED: HashMap<u64, u8> = HashMap::with_max_entries(FOLLOWED_SOCKETS, 0);
 
-/// Under a pid filter, the ports that process listens on. Both sides fill it.
+/// Under a filter by process, the ports that the wanted ones listen on. Both sides fill it.
 #[map]
 pub static PORTS: HashMap<[u8; size_of::<ListenPort>()], u8> =
     HashMap::with_max_entries(FOLLOWED_PORTS, 0);

@@ -73,7 +73,7 @@ pub struct Options {
 /// How many entries the kernel side's maps have room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Sockets followed under a pid filter.
+    /// Sockets followed under a filter by process.
     pub followed: u32,
     /// System calls in progress.
     pub calls: u32,

@@ -264,8 +264,11 @@ fn the_first_thing_is_seen_and_nothing_of_others() -> Result<()> {
     thread::spawn(move || listener.incoming().for_each(drop));
     let other = Program::start("half_closed", "3")?;
     other.hear()?;
-    let script = format!("exec 3<>/dev/tcp/127.0.0.1/{}; sleep 0.5", address.port());
-    let command = ["bash", "-c", &script];
+    let script = format!(
+        "import socket, time; kept = socket.create_connection(('127.0.0.1', {})); time.sleep(0.5)",
+        address.port()
+    );
+    let command = ["/usr/bin/python3", "-c", &script];
     let checked = check("--format json", &command, |_| ())?;
     assert_eq!(checked.code, Some(3), "{}", checked.report);
     let report = checked.json()?;
@@ -275,7 +278,10 @@ fn the_first_thing_is_seen_and_nothing_of_others() -> Result<()> {
         address.to_string(),
         "{report}"
     );
-    assert_eq!(report["findings"][0]["owner"]["comm"], "bash", "{report}");
+    assert_eq!(
+        report["findings"][0]["owner"]["comm"], "python3",
+        "{report}"
+    );
     Ok(())
 }
 
