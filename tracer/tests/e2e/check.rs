@@ -121,6 +121,9 @@ fn assert_healthy(checked: &Checked, held: u64) -> Result<()> {
         "{}",
         checked.report
     );
+    // Something was to be seen.
+    let seen = checked.json()?["summary"]["connections_seen"].as_u64();
+    assert!(seen >= Some(2), "{}", checked.report);
     assert_balance(checked)
 }
 
