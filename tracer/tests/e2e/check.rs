@@ -127,16 +127,19 @@ fn assert_healthy(checked: &Checked, held: u64) -> Result<()> {
     assert_balance(checked)
 }
 
-/// That every connection is accounted for, and every record.
+/// That every record is accounted for, and, where none was lost, every connection.
 fn assert_balance(checked: &Checked) -> Result<()> {
     let report = checked.json()?;
-    let number = |name: &str| report["summary"][name].as_u64().context("no number");
+    let number = |of: &str, name: &str| report[of][name].as_u64().context("no number");
+    let lost = number("loss", "events_lost")?;
+    let accounted = number("loss", "events_delivered")? + lost;
+    assert_eq!(number("loss", "events_generated")?, accounted, "{report}");
     let mut sum = 0;
     for name in ["closed", "leaked", "stuck", "held", "allowed", "not_judged"] {
-        sum += number(name)?;
+        sum += number("summary", name)?;
     }
-    assert_eq!(sum, number("connections_seen")?, "{}", report["summary"]);
-    assert_eq!(report["loss"]["events_lost"], 0, "{}", report["loss"]);
+    let seen = number("summary", "connections_seen")?;
+    assert!(lost > 0 || sum == seen, "{}", report["summary"]);
     Ok(())
 }
 
