@@ -59,7 +59,8 @@ impl Opening {
 pub struct Left {
     /// As it was last seen.
     pub connection: Connection,
-    /// When its process ended, or the command.
+    /// When its process began to end, or the command had ended. What comes after it, such
+    /// as a FIN from the other end in the same process, is the end's doing.
     pub until: BootTime,
     /// Whether its process ended; else it lives on.
     pub by_exit: bool,
@@ -124,7 +125,7 @@ impl Ledger {
                 let closed = connection.app_closed_at.unwrap_or_default();
                 if closed >= began {
                     self.closed -= 1;
-                    self.leave(&connection, closed, true);
+                    self.leave(&connection, began, true);
                 }
             }
         }
@@ -189,8 +190,9 @@ impl Ledger {
             return;
         };
         let at = connection.app_closed_at.unwrap_or_default();
-        if self.exits.get(&owner.pid).is_some_and(|&exit| exit <= at) {
-            self.leave(connection, at, true);
+        let exit = self.exits.get(&owner.pid).filter(|&&exit| exit <= at);
+        if let Some(&exit) = exit {
+            self.leave(connection, exit, true);
         } else {
             self.closed += 1;
             let late = self.late.entry(owner.pid).or_default();

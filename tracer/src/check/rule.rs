@@ -89,7 +89,7 @@ pub fn before(left: &Left) -> (State, Option<BootTime>) {
     }
     let last = connection.history.iter().rev();
     last.into_iter()
-        .find(|(_, at)| *at < left.until)
+        .find(|(_, at)| *at <= left.until)
         .map_or((connection.state, None), |&(state, at)| (state, Some(at)))
 }
 
@@ -105,7 +105,8 @@ pub fn passed_over(left: &Left, last_opening: Option<BootTime>, grace: Duration)
         left.connection.idle_ms(left.until)
     }?;
     let is_open = before(left).0 == State::Established && left.connection.role == Role::Client;
-    let used = left.until.minus_ms(idle);
+    let told = left.connection.app_closed_at.unwrap_or(left.until);
+    let used = told.minus_ms(idle);
     let unused = last_opening?.ms_since(used);
     (is_open && unused >= millis(grace).max(1)).then_some(unused)
 }

@@ -330,6 +330,23 @@ fn a_few_that_quickly_follow_each_other_or_are_of_different_code_are_a_pools() {
     assert_eq!(one_by_one(4, 300, of_its_own).said(), ["held-to-exit 1"; 4]);
 }
 
+/// Where both ends are the process's own, its end closes one after the other.
+#[test]
+fn what_the_end_itself_does_is_not_the_peers_doing() {
+    let mut run = Run::new();
+    for sock in 1..=4 {
+        run.connects(sock, 1).wait(300);
+    }
+    run.exits();
+    for sock in 1..=4 {
+        let used = (sock - 1) * 302 + 2;
+        run.peer_hangs_up(sock).wait(300);
+        let idle = u32::try_from(run.now + 1 - used).expect("small");
+        run.closes(sock, State::CloseWait, idle);
+    }
+    assert_eq!(run.said(), ["unbounded-growth 3", "held-to-exit 1"]);
+}
+
 #[test]
 fn what_is_used_again_is_a_pools() {
     let mut run = Run::new();
