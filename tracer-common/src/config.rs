@@ -15,9 +15,12 @@ pub const MAX_RING_BYTES: u32 = 1 << 30;
 /// Connect and shutdown calls in progress that are remembered at once. A task
 /// is in one call at a time, so this is tasks blocked in connect(2).
 pub const IN_FLIGHT_CALLS: u32 = 16_384;
-/// Sockets followed at once under a pid filter.
+/// Sockets followed at once under a filter by process.
 pub const FOLLOWED_SOCKETS: u32 = 262_144;
-/// Listening ports followed under a pid filter.
+/// Processes of a traced command followed at once: more than any test suite runs side
+/// by side, and twice the number that the kernel hands out by default.
+pub const TREE_PROCESSES: u32 = 65_536;
+/// Listening ports followed under a filter by process.
 pub const FOLLOWED_PORTS: u32 = 4_096;
 
 /// Connections to MPTCP listeners that are remembered until they are accepted:
@@ -47,6 +50,8 @@ pub struct Filter {
     pub remote_mask: [u32; 4],
     /// Thread group id of the owner; 0 means any.
     pub pid: u32,
+    /// Set where the owner must be a process in the map of a command's processes.
+    pub tree: u32,
     /// Network namespace inode; 0 means any.
     pub netns: u32,
     /// Local or remote port; 0 means any.
@@ -115,7 +120,7 @@ pub struct Config {
     pub stacks: u32,
 }
 
-const _: () = assert!(size_of::<Filter>() == 44 && size_of::<Config>() == 76);
+const _: () = assert!(size_of::<Filter>() == 48 && size_of::<Config>() == 80);
 
 /// A listening port of a followed process: key of a map that both sides fill.
 #[repr(C)]

@@ -20,7 +20,10 @@ pub const TAKEN_OVER: u32 = 4;
 /// opened or accepted it. Either two stacks wanted the same place in the map of
 /// stacks, or there was nothing to walk (a kernel thread, memory paged out).
 pub const NO_STACK: u32 = 5;
+/// No record, but a notice: a process of the traced command is not followed, for want
+/// of room. Nothing is written about it and what it starts.
+pub const PROCESS_LEFT_OUT: u32 = 6;
 /// How many slots there are.
-pub const COUNTERS: u32 = 6;
+pub const COUNTERS: u32 = 7;
 /// And how long a CPU's row of them is: whole cache lines of 64 bytes.
 pub const COUNTERS_PER_CPU: u32 = COUNTERS.next_multiple_of(8);

@@ -58,6 +58,9 @@ pub mod flag {
     pub const ORPHAN: u32 = 1 << 4;
 }
 
+/// [`StateRecord::idle_ms`] where it is not told.
+pub const NO_IDLE: u32 = u32::MAX;
+
 /// Values of [`ResetRecord::by`].
 pub mod reset {
     /// We sent the RST.
@@ -159,8 +162,9 @@ pub struct StateRecord {
     pub error: i32,
     /// `sk_shutdown`: 1 receive side closed, 2 send side, 3 both.
     pub shutdown: u32,
-    /// Always 0.
-    pub _pad: u32,
+    /// Milliseconds since payload was last sent or received, where a command is traced
+    /// and `new` is FIN_WAIT1, LAST_ACK or CLOSE; else [`NO_IDLE`].
+    pub idle_ms: u32,
     /// The last figures where `new` is CLOSE, else zero. `tcp_disconnect` clears
     /// them right after.
     pub figures: Figures,

@@ -65,6 +65,10 @@ pub struct Offsets {
     pub total_retrans: u32,
     /// `tcp_sock.srtt_us`, u32
     pub srtt_us: u32,
+    /// `tcp_sock.lsndtime`, u32: the jiffy of the last payload sent
+    pub lsndtime: u32,
+    /// `inet_connection_sock.icsk_ack.lrcvtime`, u32: that of the last received
+    pub lrcvtime: u32,
     /// The byte of `tcp_sock` that holds the bit `is_mptcp`; [`ABSENT`] before 5.6
     pub is_mptcp: u32,
     /// The bit within that byte
@@ -86,6 +90,8 @@ pub struct Offsets {
     pub mptcp_first: u32,
     /// `task_struct.files`, pointer
     pub task_files: u32,
+    /// `task_struct.tgid`, i32
+    pub task_tgid: u32,
     /// `task_struct.flags`, u32
     pub task_flags: u32,
     /// `task_struct.signal`, pointer
@@ -136,6 +142,8 @@ pub const ALL_ABSENT: Offsets = Offsets {
     bytes_retrans: ABSENT,
     total_retrans: ABSENT,
     srtt_us: ABSENT,
+    lsndtime: ABSENT,
+    lrcvtime: ABSENT,
     is_mptcp: ABSENT,
     is_mptcp_bit: ABSENT,
     ulp_data: ABSENT,
@@ -145,6 +153,7 @@ pub const ALL_ABSENT: Offsets = Offsets {
     mp_join_bit: ABSENT,
     mptcp_first: ABSENT,
     task_files: ABSENT,
+    task_tgid: ABSENT,
     task_flags: ABSENT,
     task_signal: ABSENT,
     task_group_leader: ABSENT,
@@ -158,4 +167,4 @@ pub const ALL_ABSENT: Offsets = Offsets {
     socket_file: ABSENT,
 };
 
-const _: () = assert!(size_of::<Offsets>() == 44 * 4);
+const _: () = assert!(size_of::<Offsets>() == 47 * 4);

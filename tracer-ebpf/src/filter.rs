@@ -2,12 +2,16 @@
 //!
 //! What cannot be told yet passes: user space applies the same filter again.
 
-use tracer_common::{config::ListenPort, drop::NOT_FOLLOWED, event::Addresses};
+use tracer_common::{
+    config::ListenPort,
+    drop::{NOT_FOLLOWED, PROCESS_LEFT_OUT},
+    event::Addresses,
+};
 use zerocopy::transmute;
 
 use crate::{
     emit::count,
-    maps::{FOLLOWED, PORTS, knob},
+    maps::{FOLLOWED, PORTS, TREE, knob},
     sock::tcp,
     task,
 };
@@ -51,6 +55,44 @@ fn wants_remote(addresses: &Addresses) -> bool {
         && remote[3] & mask[3] == network[3]
 }
 
+/// Whether the processes that own sockets matter.
+#[inline(always)]
+fn chooses_processes() -> bool {
+    knob!(filter.pid) != 0 || knob!(filter.tree) != 0
+}
+
+/// Whether the current task's process is a wanted one.
+#[inline(always)]
+pub fn wants_process() -> bool {
+    let wanted = knob!(filter.pid);
+    (wanted == 0 || task::pid() == wanted) && (knob!(filter.tree) == 0 || is_of_tree(task::pid()))
+}
+
+/// Whether a process belongs to the traced command.
+#[inline(always)]
+fn is_of_tree(pid: u32) -> bool {
+    // SAFETY: only presence is looked at, never the value.
+    unsafe { TREE.get(pid) }.is_some()
+}
+
+/// The current task starts the process `child`: one of the traced command's starts
+/// another. Comes before the child runs, and does not ask who its parent will be.
+#[inline(always)]
+pub fn adopt(child: u32) {
+    let starts = knob!(filter.tree) != 0 && child != task::pid() && is_of_tree(task::pid());
+    if starts && TREE.insert(child, 1u8, 0).is_err() {
+        count(PROCESS_LEFT_OUT);
+    }
+}
+
+/// The current task's process has ended: its number will be used again.
+#[inline(always)]
+pub fn release() {
+    if knob!(filter.tree) != 0 {
+        let _ = TREE.remove(task::pid());
+    }
+}
+
 /// Whether a transition is wanted: whether it belongs to the wanted process, too.
 ///
 /// Only connect, listen and accept run in the owner's own context, so those
@@ -61,14 +103,12 @@ pub fn wants_transition(sock: u64, addresses: &Addresses, old: u16, new: u16) ->
     if opens && is_elsewhere(addresses) {
         return false;
     }
-    let wanted = knob!(filter.pid);
-    if wanted == 0 {
+    if !chooses_processes() {
         return true;
     }
     match (old, new) {
-        (tcp::CLOSE, tcp::SYN_SENT) if task::pid() != wanted => return false,
+        (tcp::CLOSE, tcp::SYN_SENT | tcp::LISTEN) if !wants_process() => return false,
         (tcp::CLOSE, tcp::SYN_SENT) => {}
-        (tcp::CLOSE, tcp::LISTEN) if task::pid() != wanted => return false,
         (tcp::CLOSE, tcp::LISTEN) => {
             if PORTS.insert(port_key(addresses), 1u8, 0).is_err() {
                 count(NOT_FOLLOWED);
@@ -89,11 +129,10 @@ pub fn wants_transition(sock: u64, addresses: &Addresses, old: u16, new: u16) ->
 /// another process took is reported once more, so that user space lets it go.
 #[inline(always)]
 pub fn wants_accept(sock: u64) -> bool {
-    let wanted = knob!(filter.pid);
-    if wanted == 0 {
+    if !chooses_processes() {
         return true;
     }
-    if task::pid() == wanted {
+    if wants_process() {
         return follow(sock);
     }
     FOLLOWED.remove(sock).is_ok()
@@ -102,7 +141,7 @@ pub fn wants_accept(sock: u64) -> bool {
 /// Whether the end of this socket belongs to the wanted process; forgets it.
 #[inline(always)]
 pub fn wants_end(sock: u64) -> bool {
-    knob!(filter.pid) == 0 || FOLLOWED.remove(sock).is_ok()
+    !chooses_processes() || FOLLOWED.remove(sock).is_ok()
 }
 
 /// Under a port filter, whether a connection about to be opened goes to another
@@ -118,7 +157,7 @@ fn is_elsewhere(addresses: &Addresses) -> bool {
 #[inline(always)]
 pub fn is_followed(sock: u64) -> bool {
     // SAFETY: only presence is looked at, never the value.
-    knob!(filter.pid) == 0 || unsafe { FOLLOWED.get(sock) }.is_some()
+    !chooses_processes() || unsafe { FOLLOWED.get(sock) }.is_some()
 }
 
 /// Follows a socket from here on; false where there is no room. Half a history

@@ -8,7 +8,7 @@ use aya_ebpf::{
 use tracer_common::{
     config::{
         Config, DEFAULT_RING_BYTES, FOLLOWED_PORTS, FOLLOWED_SOCKETS, Filter, IN_FLIGHT_CALLS,
-        KEPT_STACKS, ListenPort, MPTCP_CHILDREN, Registers,
+        KEPT_STACKS, ListenPort, MPTCP_CHILDREN, Registers, TREE_PROCESSES,
     },
     drop::COUNTERS_PER_CPU,
     offsets::{self, Offsets},
@@ -31,11 +31,16 @@ pub static MARKS: PerCpuArray<Mark> = PerCpuArray::with_max_entries(PAIRS * SLOT
 #[map]
 pub static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(IN_FLIGHT_CALLS, 0);
 
-/// Under a pid filter, the sockets of that process. Both sides fill it.
+/// The processes of the traced command, by thread group id. User space puts the first
+/// in; cut down to one entry where no command is traced.
+#[map]
+pub static TREE: HashMap<u32, u8> = HashMap::with_max_entries(TREE_PROCESSES, 0);
+
+/// Under a filter by process, the sockets of the wanted ones. Both sides fill it.
 #[map]
 pub static FOLLOWED: HashMap<u64, u8> = HashMap::with_max_entries(FOLLOWED_SOCKETS, 0);
 
-/// Under a pid filter, the ports that process listens on. Both sides fill it.
+/// Under a filter by process, the ports that the wanted ones listen on. Both sides fill it.
 #[map]
 pub static PORTS: HashMap<[u8; size_of::<ListenPort>()], u8> =
     HashMap::with_max_entries(FOLLOWED_PORTS, 0);
@@ -93,6 +98,7 @@ pub static CONFIG: Config = Config {
         remote: [0; 4],
         remote_mask: [0; 4],
         pid: 0,
+        tree: 0,
         netns: 0,
         port: 0,
     },

@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
+use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_jiffies64};
 use tracer_common::{
     event::{Addresses, Figures},
     offsets::ABSENT,
@@ -280,6 +280,18 @@ impl Sock {
             retransmits: of_tcp.field(offset!(total_retrans)),
             srtt_us: of_tcp.field::<u32>(offset!(srtt_us)) >> 3,
         }
+    }
+
+    /// Milliseconds since payload was last sent or received, to the jiffy.
+    #[inline(always)]
+    pub fn idle_ms(&self) -> u32 {
+        let of_tcp = Self::from_address(self.at);
+        // SAFETY: the helper takes nothing and only reads a counter.
+        let now = unsafe { bpf_jiffies64() } as u32;
+        let sent = now.wrapping_sub(of_tcp.field(offset!(lsndtime)));
+        let received = now.wrapping_sub(of_tcp.field(offset!(lrcvtime)));
+        let ticks = if sent < received { sent } else { received };
+        (u64::from(ticks) * u64::from(knob!(tick_ns)) / 1_000_000) as u32
     }
 
     /// A field, or zero where the read fails or this kernel has no such field.

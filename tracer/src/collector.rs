@@ -79,6 +79,9 @@ pub trait Observer {
     /// Where it cannot be passed on.
     fn change(&mut self, change: Change, at: BootTime, connection: &Connection) -> Result<()>;
 
+    /// A process is about to end, and to let go of all that it still holds.
+    fn exit(&mut self, _at: BootTime, _pid: u32) {}
+
     /// No more changes wait at the moment.
     ///
     /// # Errors
@@ -223,6 +226,27 @@ impl Collector {
         }
     }
 
+    /// Follows a process and all that it will start: what a selection of a command's
+    /// processes speaks of.
+    ///
+    /// # Errors
+    /// Where the kernel side does not hear who starts whom.
+    pub fn follow_tree(&mut self, pid: u32) -> Result<()> {
+        anyhow::ensure!(
+            self.tracer.chosen.serves(Hook::Fork),
+            "the kernel does not tell who starts whom: `tcpleak doctor` says what is missing"
+        );
+        self.tracer.follow_tree(pid)
+    }
+
+    /// The processes followed now.
+    ///
+    /// # Errors
+    /// Where the kernel refuses to read the map.
+    pub fn tree(&self) -> Result<FxHashSet<u32>> {
+        self.tracer.tree()
+    }
+
     /// Follows events until `end` is done, with a snapshot first, steadily, and
     /// soon after a loss. `checkpoint` is the distance of points on the sites' curves.
     ///
@@ -305,10 +329,14 @@ impl Collector {
         let timeless = snapshot.nameless.iter().map(|socket| socket.ends.netns);
         self.timeless = timeless.collect::<FxHashSet<_>>().len();
         let selection = &self.selection;
-        let prefers = |holder: &Holder| selection.prefers(holder.pid, holder.comm.bytes());
+        let tree = self.tracer.tree()?;
+        let prefers = |holder: &Holder| {
+            tree.contains(&holder.pid) || selection.prefers(holder.pid, holder.comm.bytes())
+        };
+        let chooses_processes = selection.pid.is_some() || selection.tree;
         let wants = |socket: &Socket| {
             selection.wants_socket(socket.ends, socket.state == State::Listen)
-                && (selection.pid.is_none() || snapshot.holders_of(socket).iter().any(prefers))
+                && (!chooses_processes || snapshot.holders_of(socket).iter().any(prefers))
         };
         let terms = Terms {
             wants: &wants,
@@ -384,6 +412,10 @@ impl Collector {
         let more = self
             .source
             .drain(|bytes| match decode(bytes).map(&mut note) {
+                Ok(Event::Exit { at, pid }) => {
+                    observer.exit(at, pid);
+                    table.apply(&Event::Exit { at, pid }, |_, _, _| ());
+                }
                 Ok(event) if !selection.admits(&event, |sock| table.get(sock).is_some()) => {}
                 Ok(event) => table.apply(&event, |change, at, connection| {
                     if outcome.is_ok() {

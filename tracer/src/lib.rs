@@ -7,6 +7,7 @@
 //! ARCHITECTURE.md says what each may touch.
 
 pub mod btf;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod collector;

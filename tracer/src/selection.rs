@@ -20,6 +20,9 @@ use crate::{
 pub struct Selection {
     /// Owner's process id.
     pub pid: Option<u32>,
+    /// Whether the owner must be a process of the traced command: the kernel side
+    /// knows which these are.
+    pub tree: bool,
     /// Owner's name, exactly.
     pub comm: Option<String>,
     /// Local or remote port.
@@ -44,6 +47,7 @@ impl Selection {
             remote: transmute!(remote),
             remote_mask: transmute!(remote_mask),
             pid: self.pid.unwrap_or(0),
+            tree: self.tree.into(),
             netns: self.netns.unwrap_or(0),
             port: self.port.map_or(0, u32::from),
         }

@@ -19,7 +19,8 @@ use tracer::{
 };
 use tracer_common::event::{
     AcceptRecord, Addresses, COMM_LEN, CloseRecord, ConnectRecord, ExitRecord, Figures, GoneRecord,
-    Header, NO_FD, OpenRecord, ResetRecord, StateRecord, TimeWaitRecord, flag, kind, reset,
+    Header, NO_FD, NO_IDLE, OpenRecord, ResetRecord, StateRecord, TimeWaitRecord, flag, kind,
+    reset,
 };
 use zerocopy::IntoBytes;
 
@@ -169,7 +170,7 @@ fn transition(sock: u64, ts_ns: u64, old: u16, new: u16, flags: u32, shutdown: u
         flags,
         error: 0,
         shutdown,
-        _pad: 0,
+        idle_ms: NO_IDLE,
         figures: if new == CLOSE {
             figures
         } else {

@@ -4,6 +4,7 @@ pub mod accept;
 pub mod close;
 pub mod connect;
 pub mod exit;
+pub mod fork;
 pub mod gone;
 pub mod reset;
 pub mod shutdown;

@@ -2,14 +2,14 @@
 
 use aya_ebpf::programs::tracing::StackIdContext;
 use tracer_common::event::{
-    Figures, JoinRecord, NO_FD, NO_STACK, OpenRecord, StateRecord, flag, kind,
+    Figures, JoinRecord, NO_FD, NO_IDLE, NO_STACK, OpenRecord, StateRecord, flag, kind,
 };
 
 use crate::{
     emit::emit,
     filter,
     hooks::connect,
-    maps::SHUTDOWN,
+    maps::{SHUTDOWN, knob},
     sock::{Sock, tcp},
     stack, task,
     turn::{Pair, Turn},
@@ -79,13 +79,25 @@ pub fn on_transition(ctx: &impl StackIdContext, turn: Turn, sk: &Sock, old: i32,
         flags: flags(sk, new),
         error: sk.error(),
         shutdown: sk.shutdown(),
-        _pad: 0,
+        idle_ms: idle_ms(sk, new),
         figures: if new == tcp::CLOSE {
             sk.figures()
         } else {
             Figures::default()
         },
     });
+}
+
+/// How long nothing was sent or received, where that is asked for: a command's
+/// connections are judged when they end, and no snapshot may have been in time.
+#[inline(always)]
+fn idle_ms(sk: &Sock, new: u16) -> u32 {
+    let ends = new == tcp::FIN_WAIT1 || new == tcp::LAST_ACK || new == tcp::CLOSE;
+    if ends && knob!(filter.tree) != 0 {
+        sk.idle_ms()
+    } else {
+        NO_IDLE
+    }
 }
 
 /// Filters do not matter: a snapshot may list the socket under any of them.

@@ -1,14 +1,18 @@
 //! The command line: one definition of each flag.
 #![allow(missing_docs, reason = "a doc comment here becomes help text")]
 
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use tracer_common::config::{FOLLOWED_SOCKETS, IN_FLIGHT_CALLS};
 
 use super::values;
-use crate::{plan::PlanName, view::Format};
+use crate::{
+    check::allow::Allow,
+    plan::PlanName,
+    view::{CheckFormat, Format},
+};
 
 /// Help fits the narrowest terminal, and does not change with its width in a pipe.
 const HELP_WIDTH: usize = 80;
@@ -44,6 +48,9 @@ pub enum Command {
     Trace(TraceArgs),
     /// List connections open now: owner, state, idle time, queues, bytes
     Ps(PsArgs),
+    /// Run a command, and fail if it or what it starts leaks connections
+    #[command(after_help = CHECK_HELP)]
+    Check(CheckArgs),
     /// Explain a verdict: its cause, how it is recognised, how to fix it
     #[command(after_help = EXPLAIN_HELP)]
     Explain(ExplainArgs),
@@ -52,6 +59,9 @@ pub enum Command {
     /// Read symbols for the collector, which starts this itself
     #[command(hide = true)]
     SymbolHelper,
+    /// Wait for the collector's word, then become a command
+    #[command(hide = true)]
+    Held(HeldArgs),
 }
 
 const LEAKS_HELP: &str = "\
@@ -67,6 +77,34 @@ const TRACE_HELP: &str = "\
 Examples:
   tcpleak trace --port 5432                what happens on PostgreSQL's port
   tcpleak trace --format jsonl | jq .      one JSON object a line";
+
+const CHECK_HELP: &str = "\
+A connection leaks when no program closed it before its process ended (or, in a
+process that lives on, before the command ended), and
+- the peer had hung up or reset it, or the program had shut it down, for the
+  grace time or longer; or
+- it lay unused for the grace time or longer when the same code opened another
+  one to the same place, and so did two more: a pool would have used them again;
+  or
+- it was still being opened after the grace time, without an answer.
+What else only the end of a process closed, such as the idle connections of a
+pool, is reported and does not fail the run, but with --strict. So is what an
+idle pool of urllib3, httpcore or botocore keeps after its peer has hung up. What
+a Python interpreter closes as it ends counts as closed by the end.
+
+A pattern of --allow matches the whole of: the process's name; the other end,
+with or without its port; the verdict's code; or, of any function on the call
+stack, its name, its file, or file:line. * is any text, ? any character.
+
+Examples:
+  tcpleak check -- go test -count=1 ./...      run, not cached
+  tcpleak check --format junit -o leaks.xml -- python3 -m pytest
+  tcpleak check --allow '10.0.0.7:5432' -- cargo test
+  sudo tcpleak check -- runuser -u \"$USER\" -- make test    as yourself
+
+Exit codes: 3 if connections leaked, else the command's own (128 and the
+signal's number where one killed it); 1 if it could not be run or traced,
+2 wrong usage";
 
 const EXPLAIN_HELP: &str = "\
 Examples:
@@ -115,6 +153,50 @@ pub struct TraceArgs {
     pub output: OutputArgs,
     #[command(flatten)]
     pub probe: ProbeArgs,
+}
+
+/// `check`
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    /// Let pass what matches this pattern; may be given more than once
+    #[arg(long, value_name = "PATTERN")]
+    pub allow: Vec<Allow>,
+    /// How long a connection may be left before that counts as a leak
+    #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = values::grace, allow_hyphen_values = true)]
+    pub grace: Duration,
+    /// Fail as well for connections that only the end of a process closed
+    #[arg(long)]
+    pub strict: bool,
+    /// Show whole call stacks, and what the plan cannot see
+    #[arg(long, short)]
+    pub verbose: bool,
+    /// How to write the report
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "table",
+        help_heading = "Output"
+    )]
+    pub format: CheckFormat,
+    /// Write the report to this file instead of standard error
+    #[arg(long, short, value_name = "FILE", help_heading = "Output")]
+    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub probe: ProbeArgs,
+    /// The command to run, and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+/// Ours, for `check`.
+#[derive(Clone, Debug, Args)]
+pub struct HeldArgs {
+    /// Pipe that brings the word to go.
+    pub go: i32,
+    /// Pipe that takes why the command cannot be run.
+    pub failed: i32,
+    #[arg(last = true, required = true)]
+    pub command: Vec<OsString>,
 }
 
 /// `ps`

@@ -33,7 +33,7 @@ use crate::{
 const CHECKPOINTS: u32 = 32;
 
 /// How long the report waits for the last call stacks to be named.
-const NAMED_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const NAMED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Watches, judges, reports.
 pub(super) fn run(args: &LeaksArgs) -> Result<Outcome> {
@@ -231,7 +231,7 @@ fn ephemeral_ports() -> u32 {
     }
 }
 
-fn host_name() -> Untrusted {
+pub(super) fn host_name() -> Untrusted {
     use std::os::unix::ffi::OsStrExt;
     nix::unistd::gethostname().map_or_else(
         |_| Untrusted::default(),

@@ -13,6 +13,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::{enrich, load, model::untrusted::spelled_out, selection::Selection, symbols};
 
 pub mod args;
+mod check;
 mod doctor;
 mod explain;
 mod leaks;
@@ -41,6 +42,8 @@ enum Outcome {
     /// Asked for what does not exist.
     Misused,
     Leaks,
+    /// The command's own exit code.
+    Passed(u8),
 }
 
 /// Runs the program.
@@ -55,6 +58,8 @@ pub fn main() -> ExitCode {
     let result = match command {
         Command::Leaks(args) => leaks::run(&args),
         Command::Trace(args) => trace::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Held(args) => check::held(&args),
         Command::Ps(args) => ps::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Doctor(args) => doctor::run(&args),
@@ -65,6 +70,7 @@ pub fn main() -> ExitCode {
         Ok(Outcome::Failed) => ExitCode::from(FAILED),
         Ok(Outcome::Misused) => ExitCode::from(USAGE),
         Ok(Outcome::Leaks) => ExitCode::from(LEAKS),
+        Ok(Outcome::Passed(code)) => ExitCode::from(code),
         // The reader has seen enough.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -154,6 +160,7 @@ fn selection(args: &SelectionArgs) -> Result<Selection> {
     }
     Ok(Selection {
         pid: args.pid,
+        tree: false,
         comm: args.comm.clone(),
         port: args.port,
         remote: args.remote,
@@ -183,6 +190,7 @@ fn load_options(probe: &ProbeArgs, selection: &Selection) -> load::Options {
         ring_bytes: probe.ring_size,
         filter: selection.for_kernel(),
         stacks: probe.stacks == args::Switch::On,
+        prompt: false,
         limits: load::Limits {
             followed: probe.max_followed,
             calls: probe.max_calls,

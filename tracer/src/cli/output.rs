@@ -20,6 +20,8 @@ const TERMINAL_WIDTH: usize = 80;
 pub(super) enum Sink {
     /// Standard output.
     Stdout,
+    /// Standard error, where standard output is another program's.
+    Stderr,
     /// A file, emptied at the first write.
     File(Option<File>),
 }
@@ -32,9 +34,17 @@ impl Sink {
     /// # Errors
     /// In one line.
     pub(super) fn open(args: &OutputArgs) -> Result<Self> {
-        let Some(path) = &args.output else {
-            return Ok(Self::Stdout);
-        };
+        match &args.output {
+            None => Ok(Self::Stdout),
+            Some(path) => Self::file(path),
+        }
+    }
+
+    /// As [`Sink::open`], of one path.
+    ///
+    /// # Errors
+    /// In one line.
+    pub(super) fn file(path: &Path) -> Result<Self> {
         let file = open(path).with_context(|| format!("cannot write to {}", path.display()))?;
         Ok(Self::File(Some(file)))
     }
@@ -46,6 +56,7 @@ impl Sink {
     pub(super) fn writer(&mut self) -> io::Result<Box<dyn Write + Send>> {
         Ok(match self {
             Self::Stdout => Box::new(BufWriter::new(Named(io::stdout()))),
+            Self::Stderr => Box::new(BufWriter::new(Named(io::stderr()))),
             Self::File(file) => match file.take() {
                 Some(file) => {
                     // A pipe or device has no length.
@@ -61,11 +72,15 @@ impl Sink {
 
     /// How text is to be laid out there.
     pub(super) fn style(&self) -> Style {
-        let is_terminal = matches!(self, Self::Stdout) && io::stdout().is_terminal();
+        let is_terminal = match self {
+            Self::Stdout => io::stdout().is_terminal(),
+            Self::Stderr => io::stderr().is_terminal(),
+            Self::File(_) => false,
+        };
         let wants_color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Style {
             width: if is_terminal {
-                terminal_width()
+                terminal_width(self)
             } else {
                 PIPE_WIDTH
             },
@@ -100,8 +115,12 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-fn terminal_width() -> usize {
-    let (_, columns) = console::Term::stdout().size_checked().unwrap_or((0, 0));
+fn terminal_width(sink: &Sink) -> usize {
+    let terminal = match sink {
+        Sink::Stderr => console::Term::stderr(),
+        Sink::Stdout | Sink::File(_) => console::Term::stdout(),
+    };
+    let (_, columns) = terminal.size_checked().unwrap_or((0, 0));
     match usize::from(columns) {
         0 => TERMINAL_WIDTH,
         columns => columns,

@@ -27,6 +27,15 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// `250ms`, `2s`, `0s`.
+pub(super) fn grace(text: &str) -> Result<Duration, String> {
+    let span: SignedDuration = text
+        .parse()
+        .map_err(|_| "not a duration; write it like 250ms, 2s or 1m".to_owned())?;
+    Duration::try_from(span)
+        .map_err(|_| "must not be negative; write it like 250ms, 2s or 1m".to_owned())
+}
+
 /// `10.0.0.0/8`, `2001:db8::1`.
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     text.parse::<IpNet>()
@@ -74,7 +83,7 @@ pub(super) fn ring_bytes(text: &str) -> Result<u32, String> {
 mod tests {
     use std::time::Duration;
 
-    use super::{duration, netns, network, ring_bytes};
+    use super::{duration, grace, netns, network, ring_bytes};
 
     #[test]
     fn durations() {
@@ -83,6 +92,15 @@ mod tests {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         for wrong in ["", "30", "abc", "-5s", "0s", "99999h", "1y"] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn grace_may_be_none() {
+        assert_eq!(grace("0s"), Ok(Duration::ZERO));
+        assert_eq!(grace("250ms"), Ok(Duration::from_millis(250)));
+        for wrong in ["", "30", "abc", "-5s", "1y"] {
+            assert!(grace(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -49,6 +49,13 @@ impl Collector {
                  them among those that are followed"
             ));
         }
+        if self.counts.processes_left_out > 0 {
+            blind.push(format!(
+                "what {} processes of the command do, and those that they start: no room for \
+                 them among those that are followed",
+                self.counts.processes_left_out
+            ));
+        }
         let evicted = self.table.counters().evicted;
         if evicted > 0 {
             blind.push(format!(

@@ -105,6 +105,8 @@ pub struct Circumstance {
     pub subflow: bool,
     /// `sk_err`: 0 or a positive errno.
     pub error: i32,
+    /// How long no payload had moved, in milliseconds; `None` where that is not told.
+    pub idle_ms: Option<u32>,
     /// The last figures, with a transition to CLOSE.
     pub figures: Option<Figures>,
 }

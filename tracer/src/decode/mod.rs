@@ -9,8 +9,8 @@ use std::{
 use thiserror::Error;
 use tracer_common::event::{
     AcceptRecord, Addresses, CloseRecord, ConnectRecord, ExitRecord, GoneRecord, Header,
-    JoinRecord, NO_FD, NO_STACK, OpenRecord, ResetRecord, StateRecord, TimeWaitRecord, flag, kind,
-    reset,
+    JoinRecord, NO_FD, NO_IDLE, NO_STACK, OpenRecord, ResetRecord, StateRecord, TimeWaitRecord,
+    flag, kind, reset,
 };
 use zerocopy::FromBytes;
 
@@ -97,6 +97,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
                     both_shut: record.shutdown & 3 == 3,
                     subflow: record.flags & flag::SUBFLOW != 0,
                     error: record.error,
+                    idle_ms: (record.idle_ms != NO_IDLE).then_some(record.idle_ms),
                     figures: (new == State::Close).then(|| figures(&record.figures)),
                 },
                 task: owner(&header, Comm::default(), NO_FD, None),

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 use tracer_common::event::{
-    Addresses, COMM_LEN, ExitRecord, Figures, Header, NO_STACK, OpenRecord, StateRecord, kind,
+    Addresses, COMM_LEN, ExitRecord, Figures, Header, NO_IDLE, NO_STACK, OpenRecord, StateRecord,
+    kind,
 };
 use zerocopy::IntoBytes;
 
@@ -54,7 +55,7 @@ fn only_an_end_has_figures() {
         flags: 0,
         error: 0,
         shutdown: 3,
-        _pad: 0,
+        idle_ms: NO_IDLE,
         figures: Figures {
             tx_bytes: 1,
             rx_bytes: 2,

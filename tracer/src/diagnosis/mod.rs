@@ -36,7 +36,7 @@ mod signs;
 mod statistics;
 #[cfg(test)]
 mod testing;
-mod text;
+pub(crate) mod text;
 mod trend;
 
 named! {

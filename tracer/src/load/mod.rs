@@ -12,13 +12,13 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use aya::{
     Btf, Ebpf, EbpfLoader, Endianness,
-    maps::{HashMap, MapData, MapError, RingBuf},
+    maps::{MapData, RingBuf},
 };
 use aya_log::EbpfLogger;
 use tracer_common::{
     config::{
-        Config, FOLLOWED_SOCKETS, Filter, IN_FLIGHT_CALLS, ListenPort, MAX_RING_BYTES,
-        MIN_RING_BYTES,
+        Config, FOLLOWED_SOCKETS, Filter, IN_FLIGHT_CALLS, MAX_RING_BYTES, MIN_RING_BYTES,
+        TREE_PROCESSES,
     },
     drop,
     offsets::Offsets,
@@ -33,6 +33,7 @@ use crate::{
 mod attach;
 mod counters;
 pub mod error;
+mod followed;
 pub mod privileges;
 mod stacks;
 pub mod tracefs;
@@ -64,6 +65,9 @@ pub struct Options {
     pub filter: Filter,
     /// Whether to take the call stacks of connect and accept.
     pub stacks: bool,
+    /// Whether each record wakes the reader: for a trace of few connections, whose
+    /// processes may not live for long.
+    pub prompt: bool,
     /// Room in the maps.
     pub limits: Limits,
 }
@@ -71,7 +75,7 @@ pub struct Options {
 /// How many entries the kernel side's maps have room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Sockets followed under a pid filter.
+    /// Sockets followed under a filter by process.
     pub followed: u32,
     /// System calls in progress.
     pub calls: u32,
@@ -101,6 +105,8 @@ pub struct Counts {
     pub not_followed: u64,
     /// System calls that were not remembered, for want of room.
     pub calls_forgotten: u64,
+    /// Processes of the traced command that are not followed, for want of room.
+    pub processes_left_out: u64,
     /// Connections whose call stack could not be taken or kept.
     pub without_stack: u64,
 }
@@ -272,19 +278,6 @@ impl Tracer {
         Stacks::new(map)
     }
 
-    /// Whether bpf(2) lets this thread look into a map.
-    #[must_use]
-    pub fn is_readable(&self) -> bool {
-        let map = self
-            .ebpf
-            .map("FOLLOWED")
-            .map(HashMap::<_, u64, u8>::try_from);
-        let Some(Ok(followed)) = map else {
-            return false;
-        };
-        matches!(followed.get(&0, 0), Ok(_) | Err(MapError::KeyNotFound))
-    }
-
     /// The counters now.
     #[must_use]
     pub fn counts(&self) -> Counts {
@@ -294,6 +287,7 @@ impl Tracer {
             ring_full: sum(drop::RING_FULL),
             not_followed: sum(drop::NOT_FOLLOWED),
             calls_forgotten: sum(drop::CALL_FORGOTTEN),
+            processes_left_out: sum(drop::PROCESS_LEFT_OUT),
             without_stack: sum(drop::NO_STACK),
             missed: self
                 .ebpf
@@ -306,31 +300,6 @@ impl Tracer {
                 .sum::<u64>()
                 .saturating_sub(sum(drop::TAKEN_OVER)),
         }
-    }
-
-    /// Under a pid filter: sockets and listening ports that the process had
-    /// before the trace. Returns how many the maps have no room for, of which
-    /// later records do not come.
-    ///
-    /// # Errors
-    /// Where a map is missing.
-    pub fn follow(
-        &mut self,
-        sockets: impl Iterator<Item = u64>,
-        ports: impl Iterator<Item = ListenPort>,
-    ) -> Result<u64> {
-        let map = self.ebpf.map_mut("FOLLOWED").context("no map FOLLOWED")?;
-        let mut followed: HashMap<_, u64, u8> = HashMap::try_from(map)?;
-        let mut left_out = sockets
-            .filter(|sock| followed.insert(sock, 1, 0).is_err())
-            .count();
-        let map = self.ebpf.map_mut("PORTS").context("no map PORTS")?;
-        let mut followed: HashMap<_, [u8; size_of::<ListenPort>()], u8> = HashMap::try_from(map)?;
-        left_out += ports
-            .map(|port| zerocopy::transmute!(port))
-            .filter(|key: &[u8; size_of::<ListenPort>()]| followed.insert(key, 1, 0).is_err())
-            .count();
-        Ok(left_out as u64)
     }
 
     /// Hands the kernel side's rare warnings on to `log`.
@@ -377,7 +346,11 @@ pub fn rehearse(options: &Options) -> Result<Rehearsal> {
 fn load(kernel: &Kernel, options: &Options, by_address: bool) -> Result<Ebpf> {
     let config = Config {
         filter: options.filter,
-        wake_bytes: options.ring_bytes / WAKE_FRACTION,
+        wake_bytes: if options.prompt {
+            0
+        } else {
+            options.ring_bytes / WAKE_FRACTION
+        },
         name_by_address: by_address.into(),
         registers: registers().unwrap_or_default(),
         tick_ns: tick_ns(),
@@ -387,6 +360,11 @@ fn load(kernel: &Kernel, options: &Options, by_address: bool) -> Result<Ebpf> {
     if !options.stacks {
         loader.map_max_entries("STACKS", 1);
     }
+    let processes = if options.filter.tree == 0 {
+        1
+    } else {
+        TREE_PROCESSES
+    };
     loader
         .btf(Some(&kernel.btf))
         .override_global("OFFSETS", kernel.offsets.as_bytes(), true)
@@ -394,6 +372,7 @@ fn load(kernel: &Kernel, options: &Options, by_address: bool) -> Result<Ebpf> {
         .map_max_entries("COUNTS", counters::entries()?)
         .map_max_entries("RING", options.ring_bytes)
         .map_max_entries("FOLLOWED", options.limits.followed)
+        .map_max_entries("TREE", processes)
         .map_max_entries("CALLS", options.limits.calls)
         .load(OBJECT)
         .map_err(explain_load)

@@ -103,7 +103,10 @@ const CALLS: [&str; 13] = [
 ];
 
 /// Functions of language libraries and runtimes.
-const LIBRARIES: [&str; 40] = [
+const LIBRARIES: [&str; 43] = [
+    "<fn(",
+    "testing.",
+    "test::",
     "net.",
     "net/",
     "crypto/tls.",
@@ -159,6 +162,20 @@ fn tells(frame: &Frame) -> Tells {
     } else {
         Tells::Program
     }
+}
+
+/// Whether a frame is the program's own code.
+#[must_use]
+pub fn is_program(frame: &Frame) -> bool {
+    tells(frame) == Tells::Program
+}
+
+/// Whether frames tell one piece of code from another: more than the system call and
+/// what wraps it, which are the same for all.
+#[must_use]
+pub fn tells_code(frames: &[Frame]) -> bool {
+    let most = frames.iter().map(tells).max();
+    matches!(most, Some(Tells::Library | Tells::Program))
 }
 
 /// The frame that names a call site best: the innermost of the program itself;

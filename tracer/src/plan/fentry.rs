@@ -4,8 +4,8 @@
 use super::{
     Hook, Need, Plan, PlanName, Target,
     shared::{
-        ACCEPT_CALLS, CONNECT_CALLS, EXIT, GONE, RESET, STATE, WITHOUT_ACCEPT, WITHOUT_CONNECT,
-        probe, way,
+        ACCEPT_CALLS, CONNECT_CALLS, EXIT, FORK, GONE, RESET, STATE, WITHOUT_ACCEPT,
+        WITHOUT_CONNECT, probe, way,
     },
 };
 
@@ -60,6 +60,8 @@ pub(super) const PLAN: Plan = Plan {
     name: PlanName::Fentry,
     // First what only this plan has: where it is refused, nothing else was tried for
     // nothing.
-    needs: &[CLOSE, TIME_WAIT, GONE, ACCEPT, CONNECT, RESET, EXIT, STATE],
+    needs: &[
+        CLOSE, TIME_WAIT, GONE, ACCEPT, CONNECT, RESET, EXIT, FORK, STATE,
+    ],
     blind: &["the fd of connections opened or accepted by io_uring, until a snapshot"],
 };

@@ -35,6 +35,8 @@ named! {
         Gone = "gone",
         /// A process ends.
         Exit = "exit",
+        /// A process starts another.
+        Fork = "fork",
     }
 }
 

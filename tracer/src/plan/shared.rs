@@ -76,6 +76,12 @@ pub(super) const EXIT: Need = Need {
     without: Some("process exits: connections of ended processes are not grouped by name"),
 };
 
+pub(super) const FORK: Need = Need {
+    hook: Hook::Fork,
+    ways: &[way(&[probe("fork_raw", Target::Raw("sched_process_fork"))])],
+    without: Some("who starts whom: `check` cannot follow a command's processes"),
+};
+
 /// The ends of system calls are attached before their beginnings, so that no
 /// entry is left behind.
 pub(super) const CONNECT_CALLS: Way = way(&[

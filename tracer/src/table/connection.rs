@@ -192,6 +192,9 @@ pub struct Connection {
     pub reset_by: Option<ResetBy>,
     /// The errno it died of; 0 for none.
     pub error: i32,
+    /// How long no payload had moved when its end began, in milliseconds; `None` where
+    /// the kernel side did not tell.
+    pub end_idle_ms: Option<u32>,
     /// Half closed by shutdown(2), not by close(2).
     pub half_closed: bool,
     /// What remains of it in the kernel.
@@ -245,6 +248,7 @@ impl Connection {
             closed_by: None,
             reset_by: None,
             error: 0,
+            end_idle_ms: None,
             half_closed: false,
             linger: None,
             connect: None,

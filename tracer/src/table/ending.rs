@@ -93,6 +93,7 @@ impl Connection {
         hears: Hears,
     ) {
         let own_hand = own_hand(how.exiting);
+        self.end_idle_ms = self.end_idle_ms.or(how.idle_ms);
         // No program closes a subflow: MPTCP does, and not by tcp_close.
         let hears_close = hears.close && !how.subflow;
         match new {

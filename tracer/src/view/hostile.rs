@@ -15,7 +15,7 @@ use crate::model::{
 
 /// Texts that a process might choose to write to our reader's terminal, page
 /// or spreadsheet.
-const HOSTILE: [&str; 25] = [
+pub(super) const HOSTILE: [&str; 25] = [
     "\x1b]0;owned\x07",
     "\x1b]8;;http://evil.example\x1b\\link\x1b]8;;\x1b\\",
     "\x1b]52;c;ZXZpbA==\x07",

@@ -5,6 +5,7 @@
 //! CSV spell control characters out, JSON escapes them.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod check;
 mod csv;
 mod doctor;
 mod json;
@@ -22,6 +23,7 @@ mod hostile;
 mod tests;
 
 pub use self::{
+    check::{CheckFormat, check},
     doctor::doctor,
     leaks::{LeaksOptions, leaks},
     ps::ps,

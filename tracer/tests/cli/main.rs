@@ -13,7 +13,7 @@ mod streams;
 mod support;
 
 /// Without a command as well: it is `leaks` then.
-const COMMANDS: [&str; 6] = ["", "leaks", "trace", "ps", "explain", "doctor"];
+const COMMANDS: [&str; 7] = ["", "leaks", "trace", "ps", "check", "explain", "doctor"];
 /// Narrower terminals are rare enough.
 const COLUMNS: usize = 80;
 
@@ -68,6 +68,11 @@ fn what_cannot_run_is_said_in_one_line() -> Result<()> {
         "ps --netns /proc/self/status",
         "ps --for 1s",
         "--pid 1 ps",
+        "check",
+        "check true",
+        "check --grace -1s -- true",
+        "check --grace 5 -- true",
+        "check --format csv -- true",
         "explain",
         "explain missing-close --list",
         "explain mising-close",
@@ -86,6 +91,8 @@ fn what_cannot_run_is_said_in_one_line() -> Result<()> {
         "leaks --btf /nonexistent",
         "trace --btf /",
         "leaks --btf /etc/passwd",
+        "check --btf /nonexistent -- true",
+        "check --output /nonexistent/dir/file -- true",
     ];
     for line in cannot {
         assert_one_line(&run(line)?, 1, line)?;

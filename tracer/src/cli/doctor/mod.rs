@@ -242,5 +242,6 @@ fn title(hook: Hook) -> &'static str {
         Hook::Reset => "hook reset",
         Hook::Gone => "hook gone",
         Hook::Exit => "hook exit",
+        Hook::Fork => "hook fork",
     }
 }

@@ -29,8 +29,11 @@ use rustix::{
     },
 };
 
+use go::GoTable;
+
 use super::protocol::{Answer, Kind, MAX_MESSAGE, Name, Question};
 
+mod go;
 pub mod perf_map;
 pub mod sandbox;
 
@@ -99,6 +102,8 @@ struct FileId {
 struct Reader {
     symbolizer: Symbolizer,
     copies: FxHashMap<FileId, Option<File>>,
+    /// The tables of Go programs that have no symbols.
+    go: FxHashMap<FileId, Option<GoTable>>,
 }
 
 impl Reader {
@@ -108,6 +113,7 @@ impl Reader {
         Self {
             symbolizer: Symbolizer::builder().set_debug_dirs(nowhere).build(),
             copies: FxHashMap::default(),
+            go: FxHashMap::default(),
         }
     }
 
@@ -155,7 +161,15 @@ impl Reader {
                 .collect(),
             false => names,
         };
-        Ok(found.into_iter().zip(offsets).map(without).collect())
+        let mut names: Vec<_> = found.into_iter().zip(offsets).map(without).collect();
+        if names.iter().all(Vec::is_empty) {
+            let read = || GoTable::read(file.try_clone().ok()?).ok();
+            if let Some(table) = self.go.entry(id).or_insert_with(read) {
+                let found = offsets.iter().map(|&offset| table.name(offset));
+                names = found.map(|name| name.into_iter().collect()).collect();
+            }
+        }
+        Ok(names)
     }
 
     fn look_up(&self, elf: &Elf, offsets: &[u64]) -> Vec<Vec<Name>> {

@@ -100,6 +100,7 @@ fn any_event() -> impl Strategy<Value = Event> {
                 both_shut,
                 error,
                 subflow: false,
+                idle_ms: None,
                 figures: None,
             },
         );

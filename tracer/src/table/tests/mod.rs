@@ -47,6 +47,7 @@ const CLOSES: Circumstance = Circumstance {
     both_shut: true,
     subflow: false,
     error: 0,
+    idle_ms: None,
     figures: None,
 };
 const NOTHING: Circumstance = Circumstance {

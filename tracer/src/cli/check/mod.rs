@@ -1,0 +1,232 @@
+//! `tcpleak check`: runs a command and fails if it leaks.
+
+use std::{cell::Cell, env, pin::pin, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result};
+use nix::sys::signal::Signal;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{
+    Outcome,
+    args::{CheckArgs, HeldArgs, Switch},
+    is_closed_pipe, leaks, load_options,
+    output::Sink,
+    runtime,
+};
+use crate::{
+    check::{
+        assemble::{self, Names, Terms},
+        ledger::Ledger,
+        python::Recorded,
+        report::{Ended, Run},
+    },
+    clock::BootTime,
+    collector::{Attached, Collector, Observer},
+    load,
+    model::untrusted::Untrusted,
+    selection::Selection,
+    symbols::Symbols,
+    table::{Change, connection::Connection},
+    view,
+};
+
+mod child;
+mod python;
+
+use child::{Held, Running};
+use python::Python;
+
+/// Points on the curve of each site, which nothing here looks at.
+const CHECKPOINT: Duration = Duration::from_secs(3600);
+
+/// The child's side: see [`child`].
+pub(super) fn held(args: &HeldArgs) -> Result<Outcome> {
+    child::become_command(args).map(|()| Outcome::Failed)
+}
+
+/// Runs, judges, reports.
+pub(super) fn run(args: &CheckArgs) -> Result<Outcome> {
+    let mut sink = match &args.output {
+        None => Sink::Stderr,
+        Some(path) => Sink::file(path)?,
+    };
+    let python = match args.probe.stacks {
+        Switch::On => Some(Python::new()?),
+        Switch::Off => None,
+    };
+    // Before anything changes what it would inherit: privileges, limits, threads.
+    let held = Held::start(&args.command, |command| {
+        if let Some(python) = &python {
+            python.equip(command);
+        }
+    })?;
+    let selection = Selection {
+        tree: true,
+        ..Selection::default()
+    };
+    let options = load::Options {
+        prompt: true,
+        ..load_options(&args.probe, &selection)
+    };
+    let attached = Attached::new(&options)?;
+    let runtime = runtime()?;
+    let run = runtime.block_on(watch(args, attached, selection, held, python))?;
+
+    let outcome = match run.fails() {
+        true => Outcome::Leaks,
+        false => Outcome::Passed(run.ended.code()),
+    };
+    let mut write = || -> Result<()> {
+        let mut out = sink.writer()?;
+        view::check(&mut *out, &run, args.format, sink.style(), args.verbose)?;
+        Ok(out.flush()?)
+    };
+    // A reader that leaves early does not change what was found.
+    match write() {
+        Err(error) if is_closed_pipe(&error) => Ok(outcome),
+        written => written.map(|()| outcome),
+    }
+}
+
+/// Keeps the ledger.
+struct Keeper(Ledger);
+
+impl Observer for Keeper {
+    fn change(&mut self, change: Change, _: BootTime, connection: &Connection) -> Result<()> {
+        self.0.change(change, connection);
+        Ok(())
+    }
+
+    fn exit(&mut self, at: BootTime, pid: u32) {
+        self.0.exit(at, pid);
+    }
+}
+
+async fn watch(
+    args: &CheckArgs,
+    attached: Attached,
+    selection: Selection,
+    held: Held,
+    python: Option<Python>,
+) -> Result<Run> {
+    let signals = Signals::new()?;
+    let mut collector = Collector::new(attached, selection)?;
+    collector.follow_tree(held.pid())?;
+    let mut keeper = Keeper(Ledger::default());
+    let is_released = Cell::new(false);
+    let mut command = pin!(async {
+        is_released.set(true);
+        let running = held.release()?;
+        signals.attend(running).await
+    });
+    // It starts when this is first waited for: once all that was there is known.
+    let mut outcome = None;
+    let end = async { outcome = Some((&mut command).await) };
+    let watched = collector.watch(end, CHECKPOINT, &mut keeper).await;
+    let ended = match outcome {
+        Some(outcome) => outcome?,
+        // A trace that fails is no reason to end it.
+        None if is_released.get() => command.await?,
+        None => return Err(watched.err().context("the watch ended early")?),
+    };
+    watched.context("the command ran, and was not traced to its end")?;
+    let snapshot = collector.snapshot(&mut keeper).await?;
+    let tree = collector.tree()?;
+    collector.finish(&mut keeper).await?;
+    keeper
+        .0
+        .finish(&collector.table, snapshot.ended, |pid| tree.contains(&pid));
+    let python = python.map_or_else(Recorded::default, |python| python.read());
+    keeper.0.settle(|pid| python.exit(pid));
+    Ok(report(
+        args,
+        &collector,
+        &keeper.0,
+        ended,
+        snapshot.ended,
+        &python,
+    ))
+}
+
+fn report(
+    args: &CheckArgs,
+    collector: &Collector,
+    ledger: &Ledger,
+    ended: Ended,
+    now: BootTime,
+    python: &Recorded,
+) -> Run {
+    if let Some(symbols) = &collector.symbols {
+        symbols.finish(leaks::NAMED_WITHIN);
+    }
+    let symbols = collector.symbols.as_ref();
+    let frames_of = |stack| symbols.map_or_else(Arc::default, |s: &Symbols| s.frames(stack));
+    let names = Names {
+        frames_of: &frames_of,
+        python,
+    };
+    let terms = Terms {
+        grace: args.grace,
+        strict: args.strict,
+        allow: &args.allow,
+    };
+    let findings = assemble::findings(ledger, &names, terms, &collector.clock);
+    let words = args.command.iter();
+    let words = words.map(|word| Untrusted::from_bytes(word.as_encoded_bytes()));
+    Run {
+        host: leaks::host_name(),
+        kernel: leaks::kernel_release(),
+        plan: collector.plan(),
+        blind: collector.blind(),
+        folder: env::current_dir()
+            .ok()
+            .map(|folder| Untrusted::from_bytes(folder.as_os_str().as_encoded_bytes())),
+        command: words.collect(),
+        ended,
+        window: (collector.clock.at(collector.from), collector.clock.at(now)),
+        grace_ms: u64::try_from(args.grace.as_millis()).unwrap_or(u64::MAX),
+        strict: args.strict,
+        loss: collector.loss(),
+        counts: assemble::counts(ledger, &findings),
+        findings,
+    }
+}
+
+/// What may come while the command runs.
+struct Signals {
+    child: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    quit: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot handle signals");
+        Ok(Self {
+            child: listen(SignalKind::child())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            quit: listen(SignalKind::quit())?,
+            terminate: listen(SignalKind::terminate())?,
+            hang_up: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits until the command has ended. What the terminal sends (Ctrl-C) it gets
+    /// itself; what was sent to us alone is passed on.
+    async fn attend(mut self, mut running: Running) -> Result<Ended> {
+        loop {
+            if let Some(ended) = running.ended()? {
+                return Ok(ended);
+            }
+            tokio::select! {
+                _ = self.child.recv() => {}
+                _ = self.interrupt.recv() => {}
+                _ = self.quit.recv() => {}
+                _ = self.terminate.recv() => running.signal(Signal::SIGTERM),
+                _ = self.hang_up.recv() => running.signal(Signal::SIGHUP),
+            }
+        }
+    }
+}
