@@ -20,5 +20,8 @@ pub const TAKEN_OVER: u32 = 4;
 /// opened or accepted it. Either two stacks wanted the same place in the map of
 /// stacks, or there was nothing to walk (a kernel thread, memory paged out).
 pub const NO_STACK: u32 = 5;
+/// No record, but a notice: a stack that frame pointers do not show was not copied
+/// either, since the ring had no room for anything so large.
+pub const NOT_COPIED: u32 = 6;
 /// How many slots there are.
-pub const COUNTERS: u32 = 6;
+pub const COUNTERS: u32 = 7;

@@ -149,6 +149,7 @@ fn opening(sock: u64, ts_ns: u64, new: u16) -> Vec<u8> {
         new,
         _pad: 0,
         stack: 5,
+        chain: 0,
     }
     .as_bytes()
     .to_vec()
@@ -251,6 +252,7 @@ fn server() -> Vec<Vec<u8>> {
         state: ESTABLISHED,
         _pad: 0,
         stack: -1,
+        chain: 0,
     };
     vec![
         opening(1, 10, LISTEN),

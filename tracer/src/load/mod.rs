@@ -101,6 +101,8 @@ pub struct Counts {
     pub calls_forgotten: u64,
     /// Connections whose call stack could not be taken or kept.
     pub without_stack: u64,
+    /// Stacks that frame pointers do not show and that were not copied, for want of room.
+    pub not_copied: u64,
 }
 
 impl Counts {
@@ -258,16 +260,13 @@ impl Tracer {
         Ok(Ring(RingBuf::try_from(map)?))
     }
 
-    /// Takes the map of call stacks; once.
+    /// Takes the maps of call stacks; once.
     ///
     /// # Errors
     /// Where it has been taken before.
     pub fn stacks(&mut self) -> Result<Stacks> {
-        let map = self
-            .ebpf
-            .take_map("STACKS")
-            .context("the stacks are in use")?;
-        Stacks::new(map)
+        let mut take = |name| self.ebpf.take_map(name).context("the stacks are in use");
+        Stacks::new(take("STACKS")?, take("COPIED")?)
     }
 
     /// The counters now.
@@ -282,6 +281,7 @@ impl Tracer {
             not_followed: sum(drop::NOT_FOLLOWED)?,
             calls_forgotten: sum(drop::CALL_FORGOTTEN)?,
             without_stack: sum(drop::NO_STACK)?,
+            not_copied: sum(drop::NOT_COPIED)?,
             missed: self
                 .ebpf
                 .programs()
@@ -372,7 +372,9 @@ fn load(kernel: &Kernel, options: &Options, by_address: bool) -> Result<Ebpf> {
     };
     let mut loader = EbpfLoader::new();
     if !options.stacks {
-        loader.map_max_entries("STACKS", 1);
+        loader
+            .map_max_entries("STACKS", 1)
+            .map_max_entries("COPIED", 1);
     }
     loader
         .btf(Some(&kernel.btf))

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     hash::{Hash as _, Hasher as _},
+    sync::Arc,
 };
 
 use rustc_hash::FxHasher;
@@ -43,6 +44,35 @@ impl Frame {
 impl fmt::Display for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.text().fmt(f)
+    }
+}
+
+/// How far out the frames of a call stack reach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// As far as is known, to where it begins.
+    #[default]
+    Whole,
+    /// Not to where it begins: code could not be unwound, or it is too deep.
+    CutShort,
+    /// As far as frame pointers happen to show it, which does not tell call sites apart.
+    NotCopied,
+}
+
+/// The frames of a call stack.
+#[derive(Clone, Debug, Default)]
+pub struct CallFrames {
+    /// Innermost first; none where it has not been named.
+    pub frames: Arc<[Frame]>,
+    /// How far out they reach.
+    pub reach: Reach,
+}
+
+impl CallFrames {
+    /// A number for its code; `None` where that is not known well enough.
+    #[must_use]
+    pub fn code(&self) -> Option<u64> {
+        (self.reach != Reach::NotCopied).then(|| code(&self.frames))
     }
 }
 

@@ -7,6 +7,11 @@
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tracer_common::event::STACK_WORDS;
+
+pub use walk::{MAX_CALLERS, Registers, Walk, Walked};
+
+mod walk;
 
 /// Addresses in one question, so that an answer fits in a message.
 pub const MAX_ADDRESSES: usize = 32;
@@ -28,13 +33,18 @@ pub enum Kind {
     PerfMap,
 }
 
-/// Which names are at these addresses of the file that comes with it?
+/// What is asked of the file that comes with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Question {
-    /// The file's kind.
-    pub kind: Kind,
-    /// The addresses.
-    pub addresses: Vec<u64>,
+pub enum Question {
+    /// Which names are at these addresses?
+    Names {
+        /// The file's kind.
+        kind: Kind,
+        /// The addresses.
+        addresses: Vec<u64>,
+    },
+    /// Who called the code of this ELF file? An answer is a [`Walked`].
+    Walk(Walk),
 }
 
 /// A function at an address.
@@ -88,7 +98,12 @@ impl Question {
     pub fn decode(bytes: &[u8]) -> Result<Self, Implausible> {
         within(bytes.len() <= MAX_MESSAGE, "length")?;
         let question: Self = serde_json::from_slice(bytes)?;
-        within(question.addresses.len() <= MAX_ADDRESSES, "addresses")?;
+        match &question {
+            Self::Names { addresses, .. } => {
+                within(addresses.len() <= MAX_ADDRESSES, "addresses")?;
+            }
+            Self::Walk(walk) => within(walk.words.len() <= STACK_WORDS, "words of a stack")?,
+        }
         Ok(question)
     }
 }

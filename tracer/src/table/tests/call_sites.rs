@@ -34,7 +34,7 @@ fn open(script: &mut Script, sock: u64, pid: u32, place: u32) {
 
 /// How many connections each call site opened and inherited, sorted.
 fn counts(script: &Script, code_of: impl Fn(CallStack) -> u64) -> Vec<(u64, u64)> {
-    let sites = script.table.call_sites(code_of);
+    let sites = script.table.call_sites(|stack| Some(code_of(stack)));
     let mut counts: Vec<_> = sites
         .iter()
         .map(|(_, tally, live)| {
@@ -86,7 +86,7 @@ fn a_site_remembers_whose_stack_it_was() {
         .step(1, State::SynSent, State::Close, NOTHING)
         .gone(1);
     script.apply(|at| Event::Exit { at, pid: 7 });
-    let sites = script.table.call_sites(place);
+    let sites = script.table.call_sites(|stack| Some(place(stack)));
     let (key, tally, _) = &sites[0];
     let opener = CallStack {
         pid: 7,
