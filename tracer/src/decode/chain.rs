@@ -95,3 +95,57 @@ pub fn copy(bytes: &[u8]) -> Option<StackCopy> {
         words: record.words[..words].to_vec(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tracer_common::event::STACK_WORDS;
+    use zerocopy::{FromZeros as _, IntoBytes as _};
+
+    use super::*;
+
+    fn record(words: &[u64]) -> Vec<u8> {
+        let mut record = StackRecord::new_zeroed();
+        record.header.kind = kind::STACK;
+        (record.chain, record.ip, record.sp, record.fp) = (9, 1, 0x1000, 3);
+        record.words[..words.len()].copy_from_slice(words);
+        let len = offset_of!(StackRecord, words) + size_of_val(words);
+        record.as_bytes()[..len].to_vec()
+    }
+
+    #[test]
+    fn a_copy_ends_with_its_record() {
+        let copy = copy(&record(&[7, 8, 9])).expect("a copy");
+        assert_eq!(copy.chain.0.get(), 9);
+        assert_eq!(copy.words, [7, 8, 9]);
+        assert_eq!(copy.word(0x1008), Some(8));
+        for outside in [0xff8, 0x1018, 0x1001, u64::MAX] {
+            assert_eq!(copy.word(outside), None);
+        }
+        assert!(!format!("{copy:?}").contains('7'), "{copy:?}");
+    }
+
+    #[test]
+    fn only_openings_name_a_chain() {
+        let mut open = OpenRecord::new_zeroed();
+        open.header.kind = kind::OPEN;
+        assert_eq!(of(open.as_bytes()), None);
+        open.chain = 5;
+        assert_eq!(of(open.as_bytes()), NonZeroU64::new(5).map(Chain));
+        open.header.kind = kind::STATE;
+        assert_eq!(of(open.as_bytes()), None);
+        let mut accept = AcceptRecord::new_zeroed();
+        (accept.header.kind, accept.chain) = (kind::ACCEPT, 6);
+        assert_eq!(of(accept.as_bytes()), NonZeroU64::new(6).map(Chain));
+        assert_eq!(of(&record(&[])), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(cut in 0..9_000_usize, byte: u8) {
+            let mut bytes = record(&[7; STACK_WORDS]);
+            bytes.resize(cut, byte);
+            let _ = (of(&bytes), copy(&bytes));
+        }
+    }
+}

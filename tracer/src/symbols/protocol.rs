@@ -207,6 +207,7 @@ mod tests {
         #[test]
         fn garbage_is_an_error_or_within_the_limits(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = Answer::decode(&bytes, 1);
+            let _ = Walked::decode(&bytes);
             let _ = Question::decode(&bytes);
         }
     }
@@ -230,5 +231,44 @@ mod tests {
         assert!(Answer::decode(&long(256, 255, 13), 1).is_err());
         assert!(Answer::decode(&long(1, 1, 1), 2).is_err());
         assert!(Answer::decode(&vec![b' '; MAX_MESSAGE + 1], 1).is_err());
+        let walked = |callers: usize| Walked {
+            callers: vec![u64::MAX; callers],
+            registers: REGISTERS,
+            is_whole: false,
+        };
+        assert!(Walked::decode(&walked(MAX_CALLERS).encode()).is_ok());
+        assert!(Walked::decode(&walked(MAX_CALLERS + 1).encode()).is_err());
+    }
+
+    const REGISTERS: Registers = Registers {
+        ip: u64::MAX,
+        sp: u64::MAX,
+        fp: u64::MAX,
+    };
+
+    /// The largest copy there is fits in a message, one larger is not believed, and what
+    /// is on a stack shows in no message of ours about it.
+    #[test]
+    fn a_stack_fits_and_stays_secret() {
+        let asked = |words: usize| {
+            Question::Walk(Walk {
+                registers: REGISTERS,
+                is_innermost: true,
+                code: (0, u64::MAX, u64::MAX),
+                from: u64::MAX,
+                words: vec![0x7365_6372_6574_2121; words],
+            })
+        };
+        let message = |words| serde_json::to_vec(&asked(words)).expect("JSON");
+        assert_eq!(
+            Question::decode(&message(STACK_WORDS)).expect("a question"),
+            asked(STACK_WORDS)
+        );
+        assert!(Question::decode(&message(STACK_WORDS + 1)).is_err());
+        let said = format!("{:?}", asked(3));
+        assert!(
+            said.contains("3 words") && !said.contains("8315180"),
+            "{said}"
+        );
     }
 }

@@ -164,3 +164,70 @@ impl Tables {
         Some(address.wrapping_sub(own.wrapping_add(within - segment.start)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, io::Cursor};
+
+    use proptest::prelude::*;
+
+    use super::Tables;
+    use crate::symbols::protocol::{MAX_CALLERS, Registers, Walk};
+
+    fn own() -> File {
+        File::open("/proc/self/exe").expect("our own program")
+    }
+
+    /// A stack in `code`, whose words are these.
+    fn walk(code: (u64, u64, u64), ip: u64, words: Vec<u64>) -> Walk {
+        Walk {
+            registers: Registers {
+                ip,
+                sp: 0x7000,
+                fp: 0x7000,
+            },
+            is_innermost: true,
+            code,
+            from: 0x7000,
+            words,
+        }
+    }
+
+    #[test]
+    fn what_is_no_program_has_no_tables() {
+        for bytes in [&b""[..], b"\x7fELF", &[0xff; 4096]] {
+            assert!(Tables::read(Cursor::new(bytes)).is_err());
+        }
+        assert!(Tables::read(own()).is_ok());
+    }
+
+    #[test]
+    fn code_of_other_files_is_not_followed() {
+        let tables = Tables::read(own()).expect("tables");
+        let code = (0x10_0000, 0x20_0000, 0);
+        let walked = tables.walk(&walk(code, 0x30_0000, vec![0x10_0010; 64]));
+        assert!(walked.callers.is_empty() && !walked.is_whole);
+    }
+
+    proptest! {
+        /// Whatever is on a stack, the way along it has an end.
+        #[test]
+        fn no_stack_disturbs(
+            words in proptest::collection::vec(
+                prop_oneof![any::<u64>(), 0x5000_0000_u64..0x5040_0000, 0x7000_u64..0x9000],
+                0..1024,
+            ),
+            ip in 0x5000_0000_u64..0x5040_0000,
+            is_innermost: bool,
+        ) {
+            thread_local! {
+                static TABLES: Tables = Tables::read(own()).expect("tables");
+            }
+            let code = (0x5000_0000, 0x5040_0000, 0);
+            let walk = Walk { is_innermost, ..walk(code, ip, words) };
+            let walked = TABLES.with(|tables| tables.walk(&walk));
+            prop_assert!(walked.callers.len() <= MAX_CALLERS);
+            prop_assert!(walked.registers.sp >= walk.registers.sp);
+        }
+    }
+}

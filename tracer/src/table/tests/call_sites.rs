@@ -62,6 +62,25 @@ fn each_call_site_has_its_account_and_the_same_code_only_one() {
     assert_eq!(counts(&script, |_| 0), [(4, 0)]);
 }
 
+/// A stack whose code is not known is not another call site, where there is only one,
+/// and does not stand for it.
+#[test]
+fn a_stack_of_unknown_code_goes_to_the_only_code_there_is() {
+    let mut script = Script::new();
+    for (sock, place) in [(1, 10), (2, 11), (3, 11), (4, 11)] {
+        open(&mut script, sock, 7, place);
+    }
+    let known = |stack: CallStack| (stack.stack.place() != 11).then(|| place(stack));
+    let sites = script.table.call_sites(known);
+    let [(_, tally, _)] = &sites[..] else {
+        panic!("{} sites", sites.len());
+    };
+    assert_eq!(tally.opened, 4);
+    assert_eq!(tally.stack.get().map(place), Some(10));
+    open(&mut script, 5, 7, 12);
+    assert_eq!(script.table.call_sites(known).len(), 3);
+}
+
 #[test]
 fn what_was_there_before_goes_to_the_only_code_there_is() {
     let mut script = Script::new();
