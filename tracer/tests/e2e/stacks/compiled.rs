@@ -1,6 +1,7 @@
 //! Programs from compilers: function and line are named, and hostile files cost a
 //! frame its name, nothing else.
 
+mod hiding;
 mod unwound;
 
 use std::{
