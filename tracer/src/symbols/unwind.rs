@@ -115,11 +115,10 @@ impl Worker {
             words: copy.words.clone(),
         });
         let path = path.clone();
-        let walked = self
-            .open(process, move |process| {
-                process.open_mapped(&path, device, inode)
-            })
-            .and_then(|file| self.service.ask(&file, &walk, Walked::decode));
+        let file = self.open(process, move |process| {
+            process.open_mapped(&path, device, inode)
+        })?;
+        let walked = self.service.ask(&file, &walk, Walked::decode);
         if walked.is_err() && self.mute.len() < MAX_MUTE {
             // One that the helper dies of is not asked for each stack anew.
             self.mute.insert((device, inode));
