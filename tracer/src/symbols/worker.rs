@@ -174,24 +174,28 @@ impl Worker {
                 if self.named.len() + unnamed.len() > MAX_NAMED {
                     self.named.clear();
                 }
+                let module = module_name(path);
                 if !unnamed.is_empty() {
                     let path = path.clone();
-                    let module = module_name(&path);
-                    let names = self
-                        .open(process, move |process| {
-                            process.open_mapped(&path, device, inode)
-                        })
-                        .and_then(|file| self.ask(&file, Kind::Elf, &unnamed))
-                        .unwrap_or_else(|_| vec![Vec::new(); unnamed.len()]);
-                    for (&offset, names) in unnamed.iter().zip(names) {
-                        let frames = frames(names, Some(&module), Some(offset));
-                        self.named.insert((device, inode, offset), frames);
+                    let file = self.open(process, move |process| {
+                        process.open_mapped(&path, device, inode)
+                    });
+                    // One that does not open, as its process is ending, says nothing of
+                    // what others will find in it.
+                    if let Ok(file) = file {
+                        let names = self.ask(&file, Kind::Elf, &unnamed);
+                        let names = names.unwrap_or_else(|_| vec![Vec::new(); unnamed.len()]);
+                        for (&offset, names) in unnamed.iter().zip(names) {
+                            let frames = frames(names, Some(&module), Some(offset));
+                            self.named.insert((device, inode, offset), frames);
+                        }
                     }
                 }
-                let named = offsets
-                    .iter()
-                    .map(|&at| self.named.get(&(device, inode, at)).cloned());
-                named.map(Option::unwrap_or_default).collect()
+                let named = offsets.iter().map(|&at| {
+                    let named = self.named.get(&(device, inode, at)).cloned();
+                    named.unwrap_or_else(|| frames(Vec::new(), Some(&module), Some(at)))
+                });
+                named.collect()
             }
         }
     }
