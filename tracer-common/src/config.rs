@@ -33,6 +33,10 @@ pub const MPTCP_CHILDREN: u32 = 65_536;
 /// user space empties the map long before that. 17 MB.
 pub const KEPT_STACKS: u32 = 16_384;
 
+/// Chains of calls whose stack has been copied and need not be again: a few for each
+/// call site, since what lies on a stack differs a little from call to call.
+pub const KNOWN_CHAINS: u32 = 16_384;
+
 /// Which sockets the kernel side writes records about. A field of zeros
 /// switches its filter off.
 ///
@@ -58,8 +62,7 @@ pub struct Filter {
     pub port: u32,
 }
 
-/// Where a function's arguments and its return value lie in `struct pt_regs`:
-/// offsets in bytes. See [`REGISTERS`].
+/// Where registers lie in `struct pt_regs`: offsets in bytes. See [`REGISTERS`].
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -73,12 +76,18 @@ pub struct Registers {
     pub arg2: u32,
     /// The return value.
     pub ret: u32,
+    /// The instruction pointer; this and the next are 0 where stacks are not copied.
+    pub ip: u32,
+    /// The stack pointer.
+    pub sp: u32,
+    /// The frame pointer.
+    pub fp: u32,
 }
 
 /// Each architecture that breakpoints are understood on, by its name in Rust's
 /// `std::env::consts::ARCH`.
 pub const REGISTERS: [(&str, Registers); 2] = [
-    // rdi, rsi, rdx; rax: arch/x86/include/asm/ptrace.h
+    // rdi, rsi, rdx; rax; rip, rsp, rbp: arch/x86/include/asm/ptrace.h
     (
         "x86_64",
         Registers {
@@ -86,6 +95,9 @@ pub const REGISTERS: [(&str, Registers); 2] = [
             arg1: 104,
             arg2: 96,
             ret: 80,
+            ip: 128,
+            sp: 152,
+            fp: 32,
         },
     ),
     // x0, x1, x2; x0: arch/arm64/include/asm/ptrace.h
@@ -96,6 +108,9 @@ pub const REGISTERS: [(&str, Registers); 2] = [
             arg1: 8,
             arg2: 16,
             ret: 0,
+            ip: 0,
+            sp: 0,
+            fp: 0,
         },
     ),
 ];
@@ -120,7 +135,7 @@ pub struct Config {
     pub stacks: u32,
 }
 
-const _: () = assert!(size_of::<Filter>() == 48 && size_of::<Config>() == 80);
+const _: () = assert!(size_of::<Filter>() == 48 && size_of::<Config>() == 92);
 
 /// A listening port of a followed process: key of a map that both sides fill.
 #[repr(C)]

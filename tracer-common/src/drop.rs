@@ -23,7 +23,10 @@ pub const NO_STACK: u32 = 5;
 /// No record, but a notice: a process of the traced command is not followed, for want
 /// of room. Nothing is written about it and what it starts.
 pub const PROCESS_LEFT_OUT: u32 = 6;
+/// No record, but a notice: a stack that frame pointers do not show was not copied
+/// either, since the ring had no room for anything so large.
+pub const NOT_COPIED: u32 = 7;
 /// How many slots there are.
-pub const COUNTERS: u32 = 7;
+pub const COUNTERS: u32 = 8;
 /// And how long a CPU's row of them is: whole cache lines of 64 bytes.
 pub const COUNTERS_PER_CPU: u32 = COUNTERS.next_multiple_of(8);

@@ -19,6 +19,13 @@ pub const NO_FD: i32 = -1;
 /// `stack` where none was taken: switched off, or not to be had.
 pub const NO_STACK: i32 = -1;
 
+/// `chain` where the frame pointers are relied on, or nothing else is to be had.
+pub const NO_CHAIN: u64 = 0;
+
+/// Words of a stack that are copied at most: 8 KiB, as perf does by default. The
+/// copy ends with a page, since the stack does.
+pub const STACK_WORDS: usize = 1_024;
+
 /// Values of [`Header::kind`].
 pub mod kind {
     /// [`super::StateRecord`]
@@ -41,6 +48,8 @@ pub mod kind {
     pub const OPEN: u32 = 9;
     /// [`super::JoinRecord`]
     pub const JOIN: u32 = 10;
+    /// [`super::StackRecord`]
+    pub const STACK: u32 = 11;
 }
 
 /// Bits of [`StateRecord::flags`] and [`CloseRecord::flags`].
@@ -142,6 +151,8 @@ pub struct OpenRecord {
     pub _pad: u16,
     /// The opener's call stack: its place in the map of stacks, or [`NO_STACK`].
     pub stack: i32,
+    /// The chain of calls that this stack is cut short of, or [`NO_CHAIN`].
+    pub chain: u64,
 }
 
 /// Any other transition, from `inet_sock_set_state`.
@@ -202,6 +213,8 @@ pub struct AcceptRecord {
     pub _pad: u16,
     /// The call stack that accepts: its place in the map of stacks, or [`NO_STACK`].
     pub stack: i32,
+    /// As [`OpenRecord::chain`].
+    pub chain: u64,
 }
 
 /// The socket is freed, from `tcp_destroy_sock`.
@@ -269,18 +282,39 @@ pub struct JoinRecord {
     pub header: Header,
 }
 
+/// The memory that a task's stack pointer points to, and its registers, for chains
+/// that frame pointers do not show: written ahead of the first record of a chain.
+/// The record ends with the last word that could be read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct StackRecord {
+    /// The common start; `sock` is 0.
+    pub header: Header,
+    /// The chain.
+    pub chain: u64,
+    /// The instruction pointer in user space.
+    pub ip: u64,
+    /// The stack pointer: where `words` were read.
+    pub sp: u64,
+    /// The register that holds the frame pointer, or anything.
+    pub fp: u64,
+    /// What is there.
+    pub words: [u64; STACK_WORDS],
+}
+
 const _: () = {
     assert!(size_of::<Header>() == 32);
     assert!(size_of::<Addresses>() == 44);
     assert!(size_of::<Figures>() == 24);
-    assert!(size_of::<OpenRecord>() == 104);
+    assert!(size_of::<OpenRecord>() == 112);
     assert!(size_of::<StateRecord>() == 120);
     assert!(size_of::<ConnectRecord>() == 48);
-    assert!(size_of::<AcceptRecord>() == 104);
+    assert!(size_of::<AcceptRecord>() == 112);
     assert!(size_of::<GoneRecord>() == 32);
     assert!(size_of::<ExitRecord>() == 32);
     assert!(size_of::<CloseRecord>() == 40);
     assert!(size_of::<TimeWaitRecord>() == 48);
     assert!(size_of::<ResetRecord>() == 40);
     assert!(size_of::<JoinRecord>() == 32);
+    assert!(size_of::<StackRecord>() == 64 + 8 * STACK_WORDS);
 };

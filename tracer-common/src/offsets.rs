@@ -100,6 +100,16 @@ pub struct Offsets {
     pub task_group_leader: u32,
     /// `task_struct.comm`, 16 bytes
     pub task_comm: u32,
+    /// `task_struct.stack`, pointer: the start of its kernel stack
+    pub task_stack: u32,
+    /// `task_struct.mm`, pointer
+    pub task_mm: u32,
+    /// `mm_struct.start_code`, unsigned long: the program's own code
+    pub start_code: u32,
+    /// `mm_struct.end_code`, unsigned long
+    pub end_code: u32,
+    /// Number of the helper `bpf_task_pt_regs`; [`ABSENT`] before 5.15
+    pub task_pt_regs: u32,
     /// `signal_struct.live`, atomic int
     pub signal_live: u32,
     /// `files_struct.fdt`, pointer
@@ -158,6 +168,11 @@ pub const ALL_ABSENT: Offsets = Offsets {
     task_signal: ABSENT,
     task_group_leader: ABSENT,
     task_comm: ABSENT,
+    task_stack: ABSENT,
+    task_mm: ABSENT,
+    start_code: ABSENT,
+    end_code: ABSENT,
+    task_pt_regs: ABSENT,
     signal_live: ABSENT,
     files_fdt: ABSENT,
     fdt_fd: ABSENT,
@@ -167,4 +182,4 @@ pub const ALL_ABSENT: Offsets = Offsets {
     socket_file: ABSENT,
 };
 
-const _: () = assert!(size_of::<Offsets>() == 47 * 4);
+const _: () = assert!(size_of::<Offsets>() == 52 * 4);

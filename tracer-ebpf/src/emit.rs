@@ -1,7 +1,10 @@
 //! The only ring writer. Every record ends in exactly one counter.
 
 // AtomicU64 has no fetch_add on a target without compare-and-swap.
-use core::intrinsics::{AtomicOrdering, atomic_xadd};
+use core::{
+    intrinsics::{AtomicOrdering, atomic_xadd},
+    slice,
+};
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use tracer_common::drop::{COUNTERS_PER_CPU, RING_FULL, SUBMITTED};
@@ -21,17 +24,29 @@ const BPF_RB_AVAIL_DATA: u64 = 0;
 /// because a wake-up per record costs more than all the rest.
 #[inline(always)]
 pub fn emit<T>(record: &T) {
-    let waiting = RING.query(BPF_RB_AVAIL_DATA);
-    let wake = if waiting >= u64::from(knob!(wake_bytes)) {
-        BPF_RB_FORCE_WAKEUP
-    } else {
+    emit_part(record, size_of::<T>() as u64);
+}
+
+/// As [`emit`], of the first `bytes` of a record. Returns whether it was written.
+#[inline(always)]
+pub fn emit_part<T>(record: *const T, bytes: u64) -> bool {
+    let wake = if is_ring_calm() {
         BPF_RB_NO_WAKEUP
+    } else {
+        BPF_RB_FORCE_WAKEUP
     };
-    let slot = match RING.output::<T>(record, wake) {
-        Ok(()) => SUBMITTED,
-        Err(_) => RING_FULL,
-    };
-    count(slot);
+    // SAFETY: the verifier checks that so many bytes can be read there.
+    let bytes = unsafe { slice::from_raw_parts(record.cast::<u8>(), bytes as usize) };
+    let is_written = RING.output::<[u8]>(bytes, wake).is_ok();
+    count(if is_written { SUBMITTED } else { RING_FULL });
+    is_written
+}
+
+/// Whether less waits in the ring than the reader is woken for. While it does, records
+/// that can be done without are written as well.
+#[inline(always)]
+pub fn is_ring_calm() -> bool {
+    RING.query(BPF_RB_AVAIL_DATA) < u64::from(knob!(wake_bytes))
 }
 
 /// Adds one to a slot of `tracer_common::drop`.

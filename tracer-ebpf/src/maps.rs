@@ -8,11 +8,13 @@ use aya_ebpf::{
 use tracer_common::{
     config::{
         Config, DEFAULT_RING_BYTES, FOLLOWED_PORTS, FOLLOWED_SOCKETS, Filter, IN_FLIGHT_CALLS,
-        KEPT_STACKS, ListenPort, MPTCP_CHILDREN, Registers, TREE_PROCESSES,
+        KEPT_STACKS, KNOWN_CHAINS, ListenPort, MPTCP_CHILDREN, Registers, TREE_PROCESSES,
     },
     drop::COUNTERS_PER_CPU,
     offsets::{self, Offsets},
 };
+
+use crate::stack::{ASKERS, Copy};
 
 /// Records on their way to user space. Resized before load.
 #[map]
@@ -55,6 +57,15 @@ pub static MPTCP: LruHashMap<u64, u8> = LruHashMap::with_max_entries(MPTCP_CHILD
 /// entry where they are not wanted.
 #[map]
 pub static STACKS: StackTrace = StackTrace::with_max_entries(KEPT_STACKS, 0);
+
+/// Chains of calls whose stack has been copied; user space takes one out that it could
+/// not deal with. Least recently used first out.
+#[map]
+pub static COPIED: LruHashMap<u64, u8> = LruHashMap::with_max_entries(KNOWN_CHAINS, 0);
+
+/// Where stacks are looked at.
+#[map]
+pub static COPIES: PerCpuArray<Copy> = PerCpuArray::with_max_entries(ASKERS, 0);
 
 /// What tells an event from those that a softirq brings on top of it: the socket's
 /// address, and what happens to it.
@@ -107,6 +118,9 @@ pub static CONFIG: Config = Config {
         arg1: 0,
         arg2: 0,
         ret: 0,
+        ip: 0,
+        sp: 0,
+        fp: 0,
     },
     wake_bytes: 0,
     name_by_address: 0,

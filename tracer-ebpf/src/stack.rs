@@ -1,26 +1,100 @@
 //! The call stack of the current task in user space.
+//!
+//! Frame pointers show it where the code keeps them. The C library does not, and so
+//! hides its caller; much other code does not either. Of such stacks user space gets
+//! a copy to unwind, once for each chain of calls.
 
-use aya_ebpf::{bindings::BPF_F_USER_STACK, programs::tracing::StackIdContext};
-use tracer_common::{drop, event::NO_STACK};
-
-use crate::{
-    emit::count,
-    maps::{STACKS, knob},
+use core::{
+    ffi::c_void,
+    ptr::{read_volatile, write_volatile},
 };
 
-/// Leaves out the innermost frame: see [`of_current`].
+use aya_ebpf::{
+    bindings::BPF_F_USER_STACK,
+    helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_user, bpf_task_pt_regs},
+    programs::tracing::StackIdContext,
+};
+use tracer_common::{
+    chain::{LIBRARIES_WITHIN, MAX_LOOKED_UP, WINDOW_WORDS, is_call, mix},
+    drop,
+    event::{NO_CHAIN, NO_STACK, STACK_WORDS, StackRecord, kind},
+    offsets::ABSENT,
+};
+
+use crate::{
+    emit::{count, emit_part, is_ring_calm},
+    maps::{COPIED, COPIES, STACKS, knob, offset},
+    read::{read, read_or_zero},
+    task,
+};
+
+/// Leaves out the innermost frame: see [`taken`].
 const SKIP_ONE: u64 = 1;
 
-/// The place of the current task's call stack in [`STACKS`], or [`NO_STACK`].
-///
+/// `THREAD_SIZE` and the size of `struct pt_regs` on x86-64, whose registers lie at
+/// the end of a kernel stack (arch/x86/include/asm/page_64_types.h,
+/// processor.h: `task_pt_regs`). Later kernels may leave room after them, but these
+/// have the helper.
+const KERNEL_STACK_BYTES: usize = 16 << 10;
+const PT_REGS_BYTES: usize = 168;
+
+/// Offset of `cs` in `struct pt_regs`, and its value in 64-bit user code:
+/// `__USER_CS`, arch/x86/include/asm/segment.h.
+const CS: u32 = 136;
+const USER_CS: u64 = 0x33;
+
+const PAGE: u64 = 4_096;
+
+/// A call stack, as its opener's record tells it.
+pub struct Stack {
+    /// Its place in [`STACKS`], or [`NO_STACK`].
+    pub place: i32,
+    /// Its chain, or [`NO_CHAIN`].
+    pub chain: u64,
+}
+
+impl Stack {
+    /// Where none is asked for.
+    pub const NONE: Self = Self {
+        place: NO_STACK,
+        chain: NO_CHAIN,
+    };
+}
+
+/// Which program asks. Each has a copy of its own to work on: one may be interrupted
+/// by another.
+#[derive(Clone, Copy)]
+pub enum Asker {
+    /// The first program of the state hook.
+    Opens,
+    /// The second.
+    OpensAgain,
+    /// The accept call's return.
+    Accepts,
+    /// The accept queue.
+    Takes,
+}
+
+/// How many askers there are.
+pub const ASKERS: u32 = 4;
+
+/// The current task's call stack.
+#[inline(always)]
+pub fn of_current(ctx: &impl StackIdContext, asker: Asker) -> Stack {
+    if knob!(stacks) == 0 {
+        return Stack::NONE;
+    }
+    Stack {
+        place: by_frame_pointers(ctx),
+        chain: chain(asker),
+    }
+}
+
 /// A stack's hash picks its place. Where another stack has it, this one is kept
 /// without its innermost frame, and so with another hash: that frame is the system
 /// call's, the same for all.
 #[inline(always)]
-pub fn of_current(ctx: &impl StackIdContext) -> i32 {
-    if knob!(stacks) == 0 {
-        return NO_STACK;
-    }
+fn by_frame_pointers(ctx: &impl StackIdContext) -> i32 {
     let user = u64::from(BPF_F_USER_STACK);
     let place = ctx
         .get_stackid(&STACKS, user)
@@ -32,4 +106,160 @@ pub fn of_current(ctx: &impl StackIdContext) -> i32 {
             NO_STACK
         }
     }
+}
+
+/// What is on the stack, and room for what is counted, in memory that the verifier
+/// keeps no track of: it would follow each count apart.
+#[repr(C)]
+pub struct Copy {
+    record: StackRecord,
+    looked_up: u32,
+    _pad: u32,
+}
+
+/// The number of the chain of calls that the task is in. A new one is copied.
+#[inline(always)]
+fn chain(asker: Asker) -> u64 {
+    let Some(regs) = user_registers() else {
+        return NO_CHAIN;
+    };
+    let ip: u64 = read_or_zero(regs, knob!(registers.ip));
+    let sp: u64 = read_or_zero(regs, knob!(registers.sp));
+    let fp: u64 = read_or_zero(regs, knob!(registers.fp));
+    let mm: *const c_void = read_or_zero(task::address(), offset!(task_mm));
+    let own = Own {
+        start: read_or_zero(mm, offset!(start_code)),
+        end: read_or_zero(mm, offset!(end_code)),
+    };
+    if keeps_frame_pointers(&own, ip, sp, fp) {
+        return NO_CHAIN;
+    }
+    let Some(copy) = COPIES.get_ptr_mut(asker as u32) else {
+        return NO_CHAIN;
+    };
+    // In its own page the stack can be read; it may end with it.
+    let page = PAGE - sp % PAGE;
+    // SAFETY: the entry is this CPU's own, and this asker's alone.
+    let words = unsafe { &raw mut (*copy).record.words };
+    let window = (WINDOW_WORDS * size_of::<u64>()) as u64;
+    if !read_user(words.cast(), window as u32, sp) && page < window {
+        read_user(words.cast(), page as u32, sp);
+    }
+    // Another process, or another program in the same one, has other code there.
+    let seed = mix(mix(mix(1, task::pid_tgid() >> 32), mm as u64), ip);
+    let chain = number(copy, seed, &own, ip, sp);
+    // SAFETY: only presence is looked at, never the value.
+    if unsafe { COPIED.get(chain) }.is_some() {
+        return chain;
+    }
+    if !is_ring_calm() {
+        count(drop::NOT_COPIED);
+        return chain;
+    }
+    // SAFETY: as above; every field is plain.
+    unsafe {
+        (*copy).record.header = task::header(kind::STACK, 0, task::now());
+        (*copy).record.chain = chain;
+        (*copy).record.ip = ip;
+        (*copy).record.sp = sp;
+        (*copy).record.fp = fp;
+    }
+    let head = (size_of::<StackRecord>() - STACK_WORDS * size_of::<u64>()) as u64;
+    let mut bytes = page + PAGE;
+    if !read_user(words.cast(), bytes as u32, sp) {
+        bytes = page;
+        if !read_user(words.cast(), bytes as u32, sp) {
+            return chain;
+        }
+    }
+    // SAFETY: as above; `bytes` of the words are filled.
+    if emit_part(unsafe { &raw const (*copy).record }, head + bytes) {
+        let _ = COPIED.insert(chain, 1u8, 0);
+    }
+    chain
+}
+
+/// The program's own code.
+struct Own {
+    start: u64,
+    end: u64,
+}
+
+impl Own {
+    #[inline(always)]
+    fn holds(&self, address: u64) -> bool {
+        address >= self.start && address < self.end
+    }
+}
+
+/// Whether frame pointers show the whole stack: the program makes the system call
+/// itself, as Go's do, and what calls that code is its own code, too.
+#[inline(always)]
+fn keeps_frame_pointers(own: &Own, ip: u64, sp: u64, fp: u64) -> bool {
+    if !own.holds(ip) || fp < sp {
+        return false;
+    }
+    let mut caller = 0u64;
+    read_user((&raw mut caller).cast(), 8, fp.wrapping_add(8)) && own.holds(caller)
+}
+
+/// The number of the return addresses among the words of the window.
+#[inline(always)]
+fn number(copy: *mut Copy, seed: u64, own: &Own, ip: u64, sp: u64) -> u64 {
+    let mut chain = seed;
+    // SAFETY: the entry is this asker's own (see `chain`) and lives as long as the
+    // map; volatile, so that the count stays in it.
+    let looked_up = unsafe { &raw mut (*copy).looked_up };
+    unsafe { write_volatile(looked_up, 0) };
+    for at in 0..WINDOW_WORDS {
+        // SAFETY: as above; `at` is within the words.
+        let word = unsafe { read_volatile(&raw const (*copy).record.words[at]) };
+        if own.holds(word) {
+            chain = mix(chain, word);
+            continue;
+        }
+        // The stack's own addresses lie near those of libraries in a thread.
+        let is_near = word.wrapping_sub(ip.wrapping_sub(LIBRARIES_WITHIN)) < 2 * LIBRARIES_WITHIN;
+        if !is_near || word.wrapping_sub(sp) < 16 * PAGE {
+            continue;
+        }
+        // SAFETY: as above.
+        let so_far = unsafe { read_volatile(looked_up) };
+        if so_far >= MAX_LOOKED_UP {
+            break;
+        }
+        // SAFETY: as above.
+        unsafe { write_volatile(looked_up, so_far + 1) };
+        let mut before = 0u64;
+        if read_user((&raw mut before).cast(), 8, word.wrapping_sub(8)) && is_call(before) {
+            chain = mix(chain, word);
+        }
+    }
+    // 0 says that there is none.
+    chain | 1
+}
+
+/// The registers that the task had in user space: a `struct pt_regs`. `None` for a
+/// kernel thread, for 32-bit code, and where their places are not known.
+#[inline(always)]
+fn user_registers() -> Option<*const c_void> {
+    if knob!(registers.sp) == 0 {
+        return None;
+    }
+    let regs = if offset!(task_pt_regs) != ABSENT {
+        // SAFETY: neither helper asks for more than the current task, which is there.
+        unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) as *const c_void }
+    } else {
+        let stack: *const c_void = read(task::address(), offset!(task_stack))?;
+        stack.wrapping_byte_add(KERNEL_STACK_BYTES - PT_REGS_BYTES)
+    };
+    (read::<u64>(regs, CS)? == USER_CS).then_some(regs)
+}
+
+/// Copies user memory; whether it could all be read. Zeros otherwise.
+#[inline(always)]
+fn read_user(to: *mut c_void, bytes: u32, from: u64) -> bool {
+    // SAFETY: the caller has room for so many bytes, which the verifier checks; the
+    // helper checks the address and fails on a bad one.
+    unsafe { bpf_probe_read_user(to, bytes, from as *const c_void) == 0 }
 }

@@ -15,7 +15,7 @@ use tracer_common::config::{Filter, ListenPort};
 
 use crate::{
     clock::{BootTime, WallClock},
-    decode::{Event, decode},
+    decode::{Event, chain, decode},
     load::{self, Counts, Tracer, privileges, tracefs},
     model::report::Loss,
     plan::Hook,
@@ -402,28 +402,32 @@ impl Collector {
         let heard = &mut self.heard;
         let symbols = &mut self.symbols;
         let mut outcome = Ok(());
-        let mut note = |mut event: Event| {
+        let more = self.source.drain(|bytes| {
+            if let Some(copy) = chain::copy(bytes) {
+                if let Some(symbols) = symbols {
+                    symbols.hear_copy(copy);
+                }
+                return;
+            }
+            let Ok(mut event) = decode(bytes) else {
+                table.count_undecodable();
+                return;
+            };
             *heard = event.at().max(*heard);
             if let Some(symbols) = symbols {
-                symbols.hear(&mut event);
+                symbols.hear(&mut event, chain::of(bytes));
             }
-            event
-        };
-        let more = self
-            .source
-            .drain(|bytes| match decode(bytes).map(&mut note) {
-                Ok(Event::Exit { at, pid }) => {
-                    observer.exit(at, pid);
-                    table.apply(&Event::Exit { at, pid }, |_, _, _| ());
-                }
-                Ok(event) if !selection.admits(&event, |sock| table.get(sock).is_some()) => {}
-                Ok(event) => table.apply(&event, |change, at, connection| {
+            if let Event::Exit { at, pid } = event {
+                observer.exit(at, pid);
+                table.apply(&event, |_, _, _| ());
+            } else if selection.admits(&event, |sock| table.get(sock).is_some()) {
+                table.apply(&event, |change, at, connection| {
                     if outcome.is_ok() {
                         outcome = observer.change(change, at, connection);
                     }
-                }),
-                Err(_) => table.count_undecodable(),
-            });
+                });
+            }
+        });
         outcome?;
         if !more {
             observer.settle()?;

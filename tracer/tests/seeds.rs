@@ -3,11 +3,12 @@
 //!
 //! After a change of records or fields, `TCPLEAK_CORPUS=write cargo test --test
 //! seeds` writes those of `decode` and `btf` anew. Those of `sock_diag` are what
-//! a kernel answered.
+//! a kernel answered; that of `unwind` is a program of a few instructions.
 
 use std::{
     collections::BTreeMap,
     env, fs,
+    io::Cursor,
     path::{Path, PathBuf},
 };
 
@@ -16,6 +17,10 @@ use tracer::{
     btf::{BtfError, KernelTypes, offsets},
     decode::decode,
     snapshot::answer,
+    symbols::{
+        helper::{perf_map, unwind::Tables},
+        protocol::{Answer, Question, Walked},
+    },
 };
 use tracer_common::event::{
     AcceptRecord, Addresses, COMM_LEN, CloseRecord, ConnectRecord, ExitRecord, Figures, GoneRecord,
@@ -69,6 +74,25 @@ fn kernel_answers_are_whole() -> Result<()> {
             answer.map_or(is_refusal, |answer| answer.is_last && !is_refusal),
             "{path:?}"
         );
+    }
+    Ok(())
+}
+
+#[test]
+fn what_the_helper_hears_and_says_is_understood() -> Result<()> {
+    for (path, bytes) in seeds("symbols")? {
+        let (&asked, rest) = bytes.split_first().context("an empty seed")?;
+        let names = perf_map::names(rest, &[0x1008]);
+        ensure!(
+            Question::decode(rest).is_ok()
+                || Answer::decode(rest, asked.into()).is_ok()
+                || Walked::decode(rest).is_ok()
+                || !names[0].is_empty(),
+            "{path:?}"
+        );
+    }
+    for (path, bytes) in seeds("unwind")? {
+        Tables::read(Cursor::new(bytes)).with_context(|| format!("{path:?}"))?;
     }
     Ok(())
 }
@@ -150,6 +174,7 @@ fn opening(sock: u64, ts_ns: u64, new: u16) -> Vec<u8> {
         new,
         _pad: 0,
         stack: 5,
+        chain: 0,
     }
     .as_bytes()
     .to_vec()
@@ -252,6 +277,7 @@ fn server() -> Vec<Vec<u8>> {
         state: ESTABLISHED,
         _pad: 0,
         stack: -1,
+        chain: 0,
     };
     vec![
         opening(1, 10, LISTEN),

@@ -11,7 +11,8 @@ use crate::{
     filter,
     maps::{ACCEPT, CALLS, Call},
     sock::Sock,
-    stack, task,
+    stack::{self, Asker},
+    task,
 };
 
 /// The current task enters accept(2) or accept4(2).
@@ -34,7 +35,7 @@ pub fn on_taken(ctx: &impl StackIdContext, newsk: *const c_void) {
     if newsk.is_null() || task::is_in(ACCEPT) {
         return;
     }
-    report(ctx, &Sock::from_address(newsk), NO_FD);
+    report(ctx, Asker::Takes, &Sock::from_address(newsk), NO_FD);
 }
 
 /// The current task's accept call returns `fd`, or a negative errno.
@@ -45,12 +46,12 @@ pub fn on_return(ctx: &impl StackIdContext, fd: i32) {
         return;
     }
     if let Some(sk) = Sock::from_fd(fd as u32) {
-        report(ctx, &sk, fd);
+        report(ctx, Asker::Accepts, &sk, fd);
     }
 }
 
 #[inline(always)]
-fn report(ctx: &impl StackIdContext, sk: &Sock, fd: i32) {
+fn report(ctx: &impl StackIdContext, asker: Asker, sk: &Sock, fd: i32) {
     if !sk.is_users_tcp() {
         return;
     }
@@ -67,6 +68,7 @@ fn report(ctx: &impl StackIdContext, sk: &Sock, fd: i32) {
     if sock == 0 || !filter::wants_accept(sock) {
         return;
     }
+    let stack = stack::of_current(ctx, asker);
     emit(&AcceptRecord {
         header: task::header(kind::ACCEPT, sock, task::now()),
         addresses,
@@ -74,6 +76,7 @@ fn report(ctx: &impl StackIdContext, sk: &Sock, fd: i32) {
         comm: task::comm(),
         state: sk.state(),
         _pad: 0,
-        stack: stack::of_current(ctx),
+        stack: stack.place,
+        chain: stack.chain,
     });
 }

@@ -2,7 +2,7 @@
 
 use aya_ebpf::programs::tracing::StackIdContext;
 use tracer_common::event::{
-    Figures, JoinRecord, NO_FD, NO_IDLE, NO_STACK, OpenRecord, StateRecord, flag, kind,
+    Figures, JoinRecord, NO_FD, NO_IDLE, OpenRecord, StateRecord, flag, kind,
 };
 
 use crate::{
@@ -11,7 +11,8 @@ use crate::{
     hooks::connect,
     maps::{SHUTDOWN, knob},
     sock::{Sock, tcp},
-    stack, task,
+    stack::{self, Asker, Stack},
+    task,
     turn::{Pair, Turn},
 };
 
@@ -56,9 +57,13 @@ pub fn on_transition(ctx: &impl StackIdContext, turn: Turn, sk: &Sock, old: i32,
     // These two are made by the opener itself, inside its system call.
     if old == tcp::CLOSE && (new == tcp::SYN_SENT || new == tcp::LISTEN) {
         let (fd, stack) = if new == tcp::SYN_SENT {
-            (connect::claim(sock), stack::of_current(ctx))
+            let asker = match turn {
+                Turn::First => Asker::Opens,
+                Turn::Second => Asker::OpensAgain,
+            };
+            (connect::claim(sock), stack::of_current(ctx, asker))
         } else {
-            (NO_FD, NO_STACK)
+            (NO_FD, Stack::NONE)
         };
         emit(&OpenRecord {
             header: task::header(kind::OPEN, sock, ts_ns),
@@ -67,7 +72,8 @@ pub fn on_transition(ctx: &impl StackIdContext, turn: Turn, sk: &Sock, old: i32,
             comm: task::comm(),
             new,
             _pad: 0,
-            stack,
+            stack: stack.place,
+            chain: stack.chain,
         });
         return;
     }

@@ -66,6 +66,13 @@ pub fn offsets(types: &KernelTypes) -> Result<Offsets, BtfError> {
         task_signal: at("task_struct", "signal")?,
         task_group_leader: at("task_struct", "group_leader")?,
         task_comm: at("task_struct", "comm")?,
+        task_stack: at("task_struct", "stack")?,
+        task_mm: at("task_struct", "mm")?,
+        start_code: at("mm_struct", "start_code")?,
+        end_code: at("mm_struct", "end_code")?,
+        task_pt_regs: types
+            .enum_value("bpf_func_id", "BPF_FUNC_task_pt_regs")
+            .unwrap_or(ABSENT),
         signal_live: at("signal_struct", "live")?,
         files_fdt: at("files_struct", "fdt")?,
         fdt_fd: at("fdtable", "fd")?,

@@ -119,7 +119,9 @@ async fn watch(
     let owner_of = |key: &SiteKey, tally: &Tally| owners.of(key, tally);
     let frames_of = |stack| {
         let symbols = collector.symbols.as_ref();
-        symbols.map_or_else(Default::default, |symbols| symbols.frames(stack))
+        symbols
+            .map(|symbols| symbols.frames(stack))
+            .unwrap_or_default()
     };
     let host_now = host(&snapshot);
     let table = &collector.table;

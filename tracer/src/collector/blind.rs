@@ -36,6 +36,7 @@ impl Collector {
             ));
         }
         blind.extend(self.stacks_missing());
+        blind.extend(self.stacks_cut_short());
         if self.unreadable > 0 {
             blind.push(format!(
                 "what {} processes hold, whose fds this process may not read",
@@ -82,5 +83,16 @@ impl Collector {
                  taken, and the names of {unnamed} other call stacks, for want of time or room"
             )),
         }
+    }
+
+    /// Which call stacks are told in part.
+    fn stacks_cut_short(&self) -> Option<String> {
+        let not_copied = self.counts.not_copied;
+        (not_copied > 0).then(|| {
+            format!(
+                "the callers of the code that opened up to {not_copied} connections, whose \
+                 call stacks frame pointers do not show, as the ring was too full for copies"
+            )
+        })
     }
 }

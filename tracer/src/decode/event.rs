@@ -30,11 +30,14 @@ impl From<&[u8]> for Comm {
     }
 }
 
-/// A call stack that the kernel keeps: its place in the map of stacks, and how often
-/// that map had been emptied. One process has other code at its addresses than
+/// A call stack: one that the kernel keeps, by its place in the map of stacks, and how
+/// often that map had been emptied; or a chain of calls, by a number of ours. One process has other code at its addresses than
 /// another, so only with a process id does it name code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StackId(NonZeroU32);
+
+/// Numbers of stacks that the kernel keeps end here, and those of chains follow.
+const CHAINS_FROM: u32 = u32::MAX / 2;
 
 impl StackId {
     /// The stack at `place`, below [`KEPT_STACKS`]; `None` for any other number.
@@ -44,17 +47,30 @@ impl StackId {
         NonZeroU32::new(number).map(Self)
     }
 
+    /// Whether it is a chain of calls.
+    #[must_use]
+    pub const fn is_chain(self) -> bool {
+        self.0.get() > CHAINS_FROM
+    }
+
     /// Its place in the map.
     #[must_use]
     pub const fn place(self) -> u32 {
         (self.0.get() - 1) % KEPT_STACKS
     }
 
+    /// The chain with this number, which is below 2^31.
+    #[must_use]
+    pub fn of_chain(number: u32) -> Option<Self> {
+        let number = (number < CHAINS_FROM).then(|| number + CHAINS_FROM + 1)?;
+        NonZeroU32::new(number).map(Self)
+    }
+
     /// The stack in the same place once the map has been emptied `times` times.
     #[must_use]
     pub fn after(self, times: u32) -> Self {
-        // Numbers repeat after 262,143 times, by when nobody remembers the first.
-        let epoch = times % (u32::MAX / KEPT_STACKS);
+        // Numbers repeat after 131,072 times, by when nobody remembers the first.
+        let epoch = times % (CHAINS_FROM / KEPT_STACKS);
         let number = NonZeroU32::new(epoch * KEPT_STACKS + self.place() + 1);
         Self(number.unwrap_or(self.0))
     }

@@ -16,6 +16,7 @@ use zerocopy::FromBytes;
 
 use crate::{clock::BootTime, tcp::State};
 
+pub mod chain;
 pub mod event;
 pub mod tcp_info;
 

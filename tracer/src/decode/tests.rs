@@ -42,6 +42,7 @@ fn syn_sent(family: u16) -> OpenRecord {
         new: 2,
         _pad: 0,
         stack: NO_STACK,
+        chain: 0,
     }
 }
 

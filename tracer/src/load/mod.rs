@@ -109,6 +109,8 @@ pub struct Counts {
     pub processes_left_out: u64,
     /// Connections whose call stack could not be taken or kept.
     pub without_stack: u64,
+    /// Stacks that frame pointers do not show and that were not copied, for want of room.
+    pub not_copied: u64,
 }
 
 impl Counts {
@@ -266,16 +268,13 @@ impl Tracer {
         Ok(Ring(RingBuf::try_from(map)?))
     }
 
-    /// Takes the map of call stacks; once.
+    /// Takes the maps of call stacks; once.
     ///
     /// # Errors
     /// Where it has been taken before.
     pub fn stacks(&mut self) -> Result<Stacks> {
-        let map = self
-            .ebpf
-            .take_map("STACKS")
-            .context("the stacks are in use")?;
-        Stacks::new(map)
+        let mut take = |name| self.ebpf.take_map(name).context("the stacks are in use");
+        Stacks::new(take("STACKS")?, take("COPIED")?)
     }
 
     /// The counters now.
@@ -289,6 +288,7 @@ impl Tracer {
             calls_forgotten: sum(drop::CALL_FORGOTTEN),
             processes_left_out: sum(drop::PROCESS_LEFT_OUT),
             without_stack: sum(drop::NO_STACK),
+            not_copied: sum(drop::NOT_COPIED),
             missed: self
                 .ebpf
                 .programs()
@@ -358,7 +358,9 @@ fn load(kernel: &Kernel, options: &Options, by_address: bool) -> Result<Ebpf> {
     };
     let mut loader = EbpfLoader::new();
     if !options.stacks {
-        loader.map_max_entries("STACKS", 1);
+        loader
+            .map_max_entries("STACKS", 1)
+            .map_max_entries("COPIED", 1);
     }
     let processes = if options.filter.tree == 0 {
         1

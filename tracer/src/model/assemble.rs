@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     hash::{Hash, Hasher},
-    sync::Arc,
 };
 
 use rustc_hash::FxHasher;
@@ -19,7 +18,7 @@ use crate::{
     },
     model::{
         connection::{Connection, endpoint},
-        frame::{self, Frame},
+        frame::{self, CallFrames, Frame, Reach},
         report::{CodeSite, Group, GroupOwner, Left, Summary},
         untrusted::Untrusted,
     },
@@ -50,10 +49,10 @@ pub fn groups(
     moment: Moment<'_>,
     wants: impl Fn(&SiteKey) -> bool,
     owner_of: impl Fn(&SiteKey, &Tally) -> GroupOwner,
-    frames_of: impl Fn(CallStack) -> Arc<[Frame]>,
+    frames_of: impl Fn(CallStack) -> CallFrames,
 ) -> Vec<Group> {
     let mut sites: Vec<Site<'_>> = table
-        .call_sites(|stack| frame::code(&frames_of(stack)))
+        .call_sites(|stack| frames_of(stack).code())
         .into_iter()
         .map(Site::new)
         .collect();
@@ -351,14 +350,18 @@ fn code_site(
     key: &SiteKey,
     tally: &Tally,
     live: &[&Tracked],
-    frames_of: &impl Fn(CallStack) -> Arc<[Frame]>,
+    frames_of: &impl Fn(CallStack) -> CallFrames,
 ) -> CodeSite {
-    let frames = tally.stack.get().map(frames_of);
+    let stack = tally.stack.get().map(frames_of);
+    let frames = stack.as_ref().map(|stack| &stack.frames[..]);
     let is_old = |connection: &&Tracked| connection.opened_at.is_none();
     CodeSite {
-        id: site_id(key, frames.as_deref()),
+        id: site_id(key, frames),
+        cut_short: stack
+            .as_ref()
+            .is_some_and(|stack| stack.reach != Reach::Whole),
         opened_before_start: frames.is_none() && tally.opened == 0 && live.iter().all(is_old),
-        frames: frames.map(|frames| frames.to_vec()).unwrap_or_default(),
+        frames: frames.map(<[Frame]>::to_vec).unwrap_or_default(),
     }
 }
 

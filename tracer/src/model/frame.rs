@@ -3,6 +3,7 @@
 use std::{
     fmt,
     hash::{Hash as _, Hasher as _},
+    sync::Arc,
 };
 
 use rustc_hash::FxHasher;
@@ -46,14 +47,72 @@ impl fmt::Display for Frame {
     }
 }
 
+/// How far out the frames of a call stack reach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// As far as is known, to where it begins.
+    #[default]
+    Whole,
+    /// Not to where it begins: code could not be unwound, or it is too deep.
+    CutShort,
+    /// As far as frame pointers happen to show it, which does not tell call sites apart.
+    NotCopied,
+}
+
+/// The frames of a call stack.
+#[derive(Clone, Debug, Default)]
+pub struct CallFrames {
+    /// Innermost first; none where it has not been named.
+    pub frames: Arc<[Frame]>,
+    /// How far out they reach.
+    pub reach: Reach,
+}
+
+impl CallFrames {
+    /// A number for its code; `None` where that is not known well enough.
+    #[must_use]
+    pub fn code(&self) -> Option<u64> {
+        (self.reach != Reach::NotCopied).then(|| code(&self.frames))
+    }
+}
+
+/// Programs, and their libraries, that run another program's code step by step. Which
+/// of their functions do that changes while it runs: Python's interpreter takes
+/// shorter ways for what it has met before, and Node compiles it.
+const INTERPRETERS: [&str; 10] = [
+    "python",
+    "libpython",
+    "perl",
+    "libperl",
+    "ruby",
+    "libruby",
+    "php",
+    "libphp",
+    "node",
+    "libnode",
+];
+
+/// Whether a frame says nothing of which code of the program it is: an interpreter's, or
+/// code that the process made and does not name.
+fn is_interpreter(frame: &Frame) -> bool {
+    let Some(module) = frame.module.as_ref().map(Untrusted::raw) else {
+        return frame.function.is_none();
+    };
+    // `python3.11`, `php-fpm8.2`, `libruby.so`, but not `node_exporter`.
+    let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphabetic() || c == '_');
+    INTERPRETERS
+        .iter()
+        .any(|name| module.strip_prefix(name).is_some_and(ends))
+}
+
 /// A number for the code that a stack leads through: the same in every run of the
-/// same programs, wherever they lie in memory.
+/// same programs, wherever they lie in memory, and for all that an interpreter does.
 #[must_use]
 pub fn code(frames: &[Frame]) -> u64 {
     let mut hasher = FxHasher::default();
     let is_known = |frame: &Frame| frame.function.is_some() || frame.module.is_some();
     if frames.iter().any(is_known) {
-        for frame in frames {
+        for frame in frames.iter().filter(|frame| !is_interpreter(frame)) {
             // Code that a process makes is made anew now and then, and differs.
             let offset = frame.offset.filter(|_| frame.module.is_some());
             (&frame.function, &frame.module, offset).hash(&mut hasher);
@@ -193,7 +252,7 @@ pub fn call_site(frames: &[Frame]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Frame, call_site};
+    use super::{Frame, call_site, code};
     use crate::model::untrusted::Untrusted;
 
     fn frame(function: &str, module: &str) -> Frame {
@@ -262,6 +321,40 @@ mod tests {
         );
         assert_eq!(named(&[("", "x")]), "unknown (x)");
         assert_eq!(named(&[]), "");
+    }
+
+    #[test]
+    fn an_interpreter_does_not_split_a_call_site() {
+        let outer = ("__libc_start_main", "libc.so.6");
+        let of = |frames: &[(&str, &str)]| {
+            let frames: Vec<_> = frames.iter().map(|&(f, m)| frame(f, m)).collect();
+            code(&frames)
+        };
+        let first = of(&[
+            ("connect", "libc.so.6"),
+            ("sock_connect", "python3.11"),
+            ("PyObject_Vectorcall", "python3.11"),
+            ("_PyEval_EvalFrameDefault", "python3.11"),
+            outer,
+        ]);
+        let later = of(&[
+            ("connect", "libc.so.6"),
+            ("sock_connect", "python3.11"),
+            ("_PyEval_EvalFrameDefault", "python3.11"),
+            outer,
+        ]);
+        assert_eq!(first, later);
+        // Its extensions are told apart, and so are programs that are none.
+        assert_ne!(
+            first,
+            of(&[("connect", "libc.so.6"), ("PQconnect", "libpq.so.5"), outer])
+        );
+        for module in ["node_exporter", "pythonic", "phpx"] {
+            assert_ne!(of(&[("one", module)]), of(&[("other", module)]), "{module}");
+        }
+        for module in ["node", "libpython3.11.so.1.0", "php-fpm8.2", "ruby"] {
+            assert_eq!(of(&[("one", module)]), of(&[("other", module)]), "{module}");
+        }
     }
 
     #[test]

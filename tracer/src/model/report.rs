@@ -67,6 +67,8 @@ pub struct CodeSite {
     pub id: String,
     /// Call stack of connect or accept, innermost first; empty where it was not taken.
     pub frames: Vec<Frame>,
+    /// The call stack goes on, but could not be followed to where it begins.
+    pub cut_short: bool,
     /// All were there before the trace, so their opening was not seen.
     pub opened_before_start: bool,
 }

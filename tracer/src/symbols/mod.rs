@@ -3,9 +3,12 @@
 //! A stack is named soon after it is first heard of, while its process lives; one
 //! that exits later keeps its names. `worker.rs` looks at the process and opens its
 //! files (`process.rs`); what is in the files is read by a process apart
-//! (`helper/`), which `service.rs` asks.
+//! (`helper/`), which `service.rs` asks. Where frame pointers do not show a stack, its
+//! copy is unwound first (`unwind.rs`) and dropped then; the chain of calls that it
+//! shows has the same number without a copy.
 
 use std::{
+    collections::hash_map::Entry,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -21,9 +24,12 @@ use tracer_common::config::KEPT_STACKS;
 
 use crate::{
     clock::BootTime,
-    decode::{Event, StackId},
+    decode::{
+        Event, StackId,
+        chain::{Chain, StackCopy},
+    },
     load::Stacks,
-    model::frame::Frame,
+    model::frame::CallFrames,
     table::site::CallStack,
 };
 
@@ -32,6 +38,7 @@ mod maps;
 mod process;
 pub mod protocol;
 mod service;
+mod unwind;
 mod worker;
 
 pub use service::COMMAND;
@@ -41,6 +48,10 @@ const MAX_HEARD: usize = 65_536;
 
 /// Stacks that wait to be named.
 const MAX_WAITING: usize = 4_096;
+
+/// Copied stacks that wait: for the record that they belong to, and to be unwound.
+/// One more is dropped, and the kernel asked for it once more. 4 MB.
+const MAX_COPIES: usize = 512;
 
 /// The kernel's map is emptied when it holds so many: see [`KEPT_STACKS`].
 const EMPTY_AT: usize = KEPT_STACKS as usize / 4;
@@ -55,6 +66,8 @@ struct Job {
     call_stack: CallStack,
     /// Innermost first.
     addresses: Vec<u64>,
+    /// The stack itself, where those do not show all of it.
+    copy: Option<StackCopy>,
     /// When the process ran there.
     at: BootTime,
 }
@@ -62,17 +75,31 @@ struct Job {
 /// What has been named.
 #[derive(Default)]
 struct Results {
-    frames: Mutex<FxHashMap<CallStack, Arc<[Frame]>>>,
+    frames: Mutex<FxHashMap<CallStack, CallFrames>>,
     /// Jobs that are not done yet.
     open: AtomicUsize,
+    /// Those of them that have a copy.
+    copies: AtomicUsize,
 }
 
 impl Results {
-    fn put(&self, call_stack: CallStack, frames: Vec<Frame>) {
-        let mut all = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(call_stack, frames.into());
-        drop(all);
+    fn begin(&self, job: &Job) {
+        let copies = usize::from(job.copy.is_some());
+        self.copies.fetch_add(copies, Ordering::Relaxed);
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn end(&self, job: &Job) {
+        let copies = usize::from(job.copy.is_some());
+        self.copies.fetch_sub(copies, Ordering::Relaxed);
         self.open.fetch_sub(1, Ordering::Release);
+    }
+
+    fn put(&self, job: &Job, frames: CallFrames) {
+        let mut all = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(job.call_stack, frames);
+        drop(all);
+        self.end(job);
     }
 }
 
@@ -84,6 +111,10 @@ pub struct Symbols {
     /// What the map holds.
     kept: FxHashSet<StackId>,
     heard: FxHashSet<CallStack>,
+    /// The number of each chain.
+    chains: FxHashMap<Chain, u32>,
+    /// Copies whose chain's record is still to come.
+    copies: FxHashMap<Chain, StackCopy>,
     jobs: SyncSender<Job>,
     results: Arc<Results>,
     /// Stacks that were not named, for want of room or time.
@@ -108,72 +139,115 @@ impl Symbols {
             emptied: (0, BootTime::default()),
             kept: FxHashSet::default(),
             heard: FxHashSet::default(),
+            chains: FxHashMap::default(),
+            copies: FxHashMap::default(),
             jobs,
             results,
             unnamed: 0,
         })
     }
 
-    /// Hears of an event: its stack, if it has one, is told from those that had the
-    /// same place before, and named if it is new.
-    pub fn hear(&mut self, event: &mut Event) {
+    /// Keeps the copy of a stack until the record comes that it was made for.
+    pub fn hear_copy(&mut self, copy: StackCopy) {
+        let waiting = self.copies.len() + self.results.copies.load(Ordering::Relaxed);
+        if waiting < MAX_COPIES {
+            self.copies.insert(copy.chain, copy);
+        } else {
+            self.stacks.copy_again(copy.chain);
+        }
+    }
+
+    /// Hears of an event, and the chain that its record names: its stack, if it has one,
+    /// is told from those that had the same place before, and named if it is new.
+    pub fn hear(&mut self, event: &mut Event, chain: Option<Chain>) {
         let at = event.at();
         let Some(owner) = event.opener_mut() else {
             return;
         };
-        let Some(place) = owner.stack else {
+        let kept = owner.stack.and_then(|place| self.kept_since(place, at));
+        let chain_id = chain.and_then(|chain| self.number(chain));
+        owner.stack = chain_id.or(kept.map(|(stack, _)| stack));
+        let Some(stack) = owner.stack else {
             return;
         };
-        let (times, emptied) = self.emptied;
-        let times = match times {
-            0 => 0,
-            _ if at.ms_since(emptied) > MARGIN_MS => times,
-            _ if emptied.ms_since(at) > MARGIN_MS => times - 1,
-            _ => {
-                owner.stack = None;
-                return;
-            }
-        };
-        let stack = place.after(times);
-        owner.stack = Some(stack);
         let call_stack = CallStack {
             pid: owner.pid,
             stack,
         };
-        if self.heard.contains(&call_stack) {
+        let copy = chain.and_then(|chain| self.copies.remove(&chain));
+        let is_new = !self.heard.contains(&call_stack);
+        if !is_new && copy.is_none() {
             return;
         }
-        if self.heard.len() >= MAX_HEARD {
+        if is_new && self.heard.len() >= MAX_HEARD {
             self.unnamed += 1;
             return;
         }
         self.heard.insert(call_stack);
-        if times != self.emptied.0 {
+        let addresses = match kept {
+            Some((stack, true)) => {
+                self.kept.insert(stack);
+                self.stacks.get(stack)
+            }
             // From before the map was emptied, and heard of only now.
+            _ => Vec::new(),
+        };
+        if addresses.is_empty() && copy.is_none() {
             self.unnamed += 1;
             return;
         }
-        self.kept.insert(stack);
-        let addresses = self.stacks.get(stack);
         let job = Job {
             call_stack,
             addresses,
+            copy,
             at,
         };
-        self.results.open.fetch_add(1, Ordering::Relaxed);
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.jobs.try_send(job)
+        self.results.begin(&job);
+        if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) =
+            self.jobs.try_send(job)
         {
-            self.results.open.fetch_sub(1, Ordering::Relaxed);
-            self.unnamed += 1;
+            self.results.end(&job);
+            self.unnamed += u64::from(is_new);
+            if let Some(copy) = job.copy {
+                self.stacks.copy_again(copy.chain);
+            }
         }
     }
 
-    /// Empties the kernel's map where it fills up: every process that starts has its
-    /// code elsewhere, and with it other stacks.
+    /// The stack that was in this place at that time, and whether it still is; `None`
+    /// where that cannot be told.
+    fn kept_since(&self, place: StackId, at: BootTime) -> Option<(StackId, bool)> {
+        let (times, emptied) = self.emptied;
+        let then = match times {
+            0 => 0,
+            _ if at.ms_since(emptied) > MARGIN_MS => times,
+            _ if emptied.ms_since(at) > MARGIN_MS => times - 1,
+            _ => return None,
+        };
+        Some((place.after(then), then == times))
+    }
+
+    /// A chain's number; `None` where there are too many.
+    fn number(&mut self, chain: Chain) -> Option<StackId> {
+        let next = self.chains.len();
+        let number = match self.chains.entry(chain) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) if next < MAX_HEARD => *new.insert(u32::try_from(next).ok()?),
+            Entry::Vacant(_) => return None,
+        };
+        StackId::of_chain(number)
+    }
+
+    /// Once a second. Empties the kernel's map where it fills up: every process that starts has its
+    /// code elsewhere, and with it other stacks. Drops copies that nobody asked for.
     pub fn make_room(&mut self, now: BootTime) {
         if self.kept.len() >= EMPTY_AT {
             self.stacks.remove(self.kept.drain());
             self.emptied = (self.emptied.0 + 1, now);
+        }
+        // Their records were lost, or are about to come: copied once more, then.
+        for (chain, _) in self.copies.drain() {
+            self.stacks.copy_again(chain);
         }
     }
 
@@ -185,9 +259,9 @@ impl Symbols {
         }
     }
 
-    /// The frames of a call stack, innermost first; none where it has not been named.
+    /// The frames of a call stack; none where it has not been named.
     #[must_use]
-    pub fn frames(&self, call_stack: CallStack) -> Arc<[Frame]> {
+    pub fn frames(&self, call_stack: CallStack) -> CallFrames {
         let all = &self.results.frames;
         let all = all.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(&call_stack).cloned().unwrap_or_default()

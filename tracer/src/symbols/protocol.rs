@@ -7,6 +7,11 @@
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tracer_common::event::STACK_WORDS;
+
+pub use walk::{MAX_CALLERS, Registers, Walk, Walked};
+
+mod walk;
 
 /// Addresses in one question, so that an answer fits in a message.
 pub const MAX_ADDRESSES: usize = 32;
@@ -28,13 +33,18 @@ pub enum Kind {
     PerfMap,
 }
 
-/// Which names are at these addresses of the file that comes with it?
+/// What is asked of the file that comes with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Question {
-    /// The file's kind.
-    pub kind: Kind,
-    /// The addresses.
-    pub addresses: Vec<u64>,
+pub enum Question {
+    /// Which names are at these addresses?
+    Names {
+        /// The file's kind.
+        kind: Kind,
+        /// The addresses.
+        addresses: Vec<u64>,
+    },
+    /// Who called the code of this ELF file? An answer is a [`Walked`].
+    Walk(Walk),
 }
 
 /// A function at an address.
@@ -88,7 +98,12 @@ impl Question {
     pub fn decode(bytes: &[u8]) -> Result<Self, Implausible> {
         within(bytes.len() <= MAX_MESSAGE, "length")?;
         let question: Self = serde_json::from_slice(bytes)?;
-        within(question.addresses.len() <= MAX_ADDRESSES, "addresses")?;
+        match &question {
+            Self::Names { addresses, .. } => {
+                within(addresses.len() <= MAX_ADDRESSES, "addresses")?;
+            }
+            Self::Walk(walk) => within(walk.words.len() <= STACK_WORDS, "words of a stack")?,
+        }
         Ok(question)
     }
 }
@@ -192,6 +207,7 @@ mod tests {
         #[test]
         fn garbage_is_an_error_or_within_the_limits(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = Answer::decode(&bytes, 1);
+            let _ = Walked::decode(&bytes);
             let _ = Question::decode(&bytes);
         }
     }
@@ -215,5 +231,44 @@ mod tests {
         assert!(Answer::decode(&long(256, 255, 13), 1).is_err());
         assert!(Answer::decode(&long(1, 1, 1), 2).is_err());
         assert!(Answer::decode(&vec![b' '; MAX_MESSAGE + 1], 1).is_err());
+        let walked = |callers: usize| Walked {
+            callers: vec![u64::MAX; callers],
+            registers: REGISTERS,
+            is_whole: false,
+        };
+        assert!(Walked::decode(&walked(MAX_CALLERS).encode()).is_ok());
+        assert!(Walked::decode(&walked(MAX_CALLERS + 1).encode()).is_err());
+    }
+
+    const REGISTERS: Registers = Registers {
+        ip: u64::MAX,
+        sp: u64::MAX,
+        fp: u64::MAX,
+    };
+
+    /// The largest copy there is fits in a message, one larger is not believed, and what
+    /// is on a stack shows in no message of ours about it.
+    #[test]
+    fn a_stack_fits_and_stays_secret() {
+        let asked = |words: usize| {
+            Question::Walk(Walk {
+                registers: REGISTERS,
+                is_innermost: true,
+                code: (0, u64::MAX, u64::MAX),
+                from: u64::MAX,
+                words: vec![0x7365_6372_6574_2121; words],
+            })
+        };
+        let message = |words| serde_json::to_vec(&asked(words)).expect("JSON");
+        assert_eq!(
+            Question::decode(&message(STACK_WORDS)).expect("a question"),
+            asked(STACK_WORDS)
+        );
+        assert!(Question::decode(&message(STACK_WORDS + 1)).is_err());
+        let said = format!("{:?}", asked(3));
+        assert!(
+            said.contains("3 words") && !said.contains("8315180"),
+            "{said}"
+        );
     }
 }

@@ -18,7 +18,7 @@ use rustix::{
     },
 };
 
-use super::protocol::{Answer, MAX_MESSAGE, Question};
+use super::protocol::{Implausible, MAX_MESSAGE, Question};
 
 /// The hidden command that makes tcpleak the helper.
 pub const COMMAND: &str = "symbol-helper";
@@ -45,17 +45,21 @@ struct Helper {
 }
 
 impl Service {
-    /// Asks for the names in a file.
+    /// Asks something of a file; `read` makes out the answer.
     ///
     /// # Errors
     /// Where the helper cannot be started, has failed too often, or fails at this.
-    pub(super) fn ask(&mut self, file: &File, question: &Question) -> Result<Answer> {
+    pub(super) fn ask<T>(
+        &mut self,
+        file: &File,
+        question: &Question,
+        read: impl Fn(&[u8]) -> Result<T, Implausible>,
+    ) -> Result<T> {
         let message = serde_json::to_vec(question)?;
-        let asked = question.addresses.len();
         // One that has answered before may have ended since: having met many files,
         // or killed. Only a new one's failure is this file's.
         if let Some(helper) = self.helper.take()
-            && let Ok(answer) = helper.ask(file, &message, asked)
+            && let Ok(answer) = helper.ask(file, &message, &read)
         {
             self.helper = Some(helper);
             return Ok(answer);
@@ -65,7 +69,7 @@ impl Service {
             "the helper has failed too often"
         );
         let answer = Helper::start().and_then(|helper| {
-            let answer = helper.ask(file, &message, asked)?;
+            let answer = helper.ask(file, &message, &read)?;
             self.helper = Some(helper);
             Ok(answer)
         });
@@ -92,7 +96,12 @@ impl Helper {
         })
     }
 
-    fn ask(&self, file: &File, message: &[u8], asked: usize) -> Result<Answer> {
+    fn ask<T>(
+        &self,
+        file: &File,
+        message: &[u8],
+        read: impl Fn(&[u8]) -> Result<T, Implausible>,
+    ) -> Result<T> {
         let files = [file.as_fd()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
@@ -116,7 +125,7 @@ impl Helper {
         let parts = &mut [IoSliceMut::new(&mut answer)];
         let received = recvmsg(&self.socket, parts, nothing, RecvFlags::empty())?;
         ensure!(received.bytes > 0, "the helper has ended");
-        Ok(Answer::decode(&answer[..received.bytes], asked)?)
+        Ok(read(&answer[..received.bytes])?)
     }
 }
 

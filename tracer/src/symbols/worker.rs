@@ -11,16 +11,19 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
     Job, Results,
     maps::{Mapped, Mapping, find},
     process::Process,
-    protocol::{Kind, MAX_ADDRESSES, Name, Question},
+    protocol::{Answer, Kind, MAX_ADDRESSES, Name, Question},
     service::Service,
 };
-use crate::model::{frame::Frame, untrusted::Untrusted};
+use crate::model::{
+    frame::{CallFrames, Frame, Reach},
+    untrusted::Untrusted,
+};
 
 /// Processes whose memory is remembered.
 const MAX_PROCESSES: usize = 64;
@@ -50,9 +53,11 @@ type Place = ((u32, u32), u64, u64);
 
 #[derive(Default)]
 pub(super) struct Worker {
-    service: Service,
+    pub(super) service: Service,
     processes: FxHashMap<u32, (Instant, Arc<Process>)>,
     named: FxHashMap<Place, Named>,
+    /// Files that do not say how their code is unwound.
+    pub(super) mute: FxHashSet<((u32, u32), u64)>,
     left_behind: usize,
 }
 
@@ -70,23 +75,41 @@ impl Worker {
             }
             second.1 += 1;
             let frames = self.name(&job);
-            results.put(job.call_stack, frames);
+            results.put(&job, frames);
         }
+    }
+
+    /// What a stack is called by.
+    fn name(&mut self, job: &Job) -> CallFrames {
+        let Ok(process) = self.process(job) else {
+            // It has ended: as many frames as there were, without a name.
+            return CallFrames {
+                frames: job.addresses.iter().map(|_| Frame::default()).collect(),
+                reach: Reach::CutShort,
+            };
+        };
+        let (addresses, reach) = match (&job.copy, job.call_stack.stack.is_chain()) {
+            (Some(copy), _) => {
+                let way = self.unwind(&process, copy, &job.addresses);
+                let reach = match way.is_whole {
+                    true => Reach::Whole,
+                    false => Reach::CutShort,
+                };
+                (way.addresses, reach)
+            }
+            (None, true) => (job.addresses.clone(), Reach::NotCopied),
+            (None, false) => (job.addresses.clone(), Reach::Whole),
+        };
+        let frames = self.frames(&process, &addresses).into();
+        CallFrames { frames, reach }
     }
 
     /// The frames of a stack. It is cut off where an address is no code: what is
     /// further out was made up from memory that holds something else.
-    fn name(&mut self, job: &Job) -> Vec<Frame> {
-        let Ok(process) = self.process(job) else {
-            // It has ended: as many frames as there were, without a name.
-            return job.addresses.iter().map(|_| Frame::default()).collect();
-        };
+    fn frames(&mut self, process: &Arc<Process>, addresses: &[u64]) -> Vec<Frame> {
         // A return address is that of the next instruction, which may be another
         // line's, or another function's.
-        let calls = job
-            .addresses
-            .iter()
-            .map(|address| address.saturating_sub(1));
+        let calls = addresses.iter().map(|address| address.saturating_sub(1));
         let code: Vec<(u64, &Mapping)> = calls
             .map_while(|call| Some((call, find(&process.mappings, call)?)))
             .collect();
@@ -102,7 +125,7 @@ impl Worker {
                 .take(MAX_ADDRESSES)
                 .collect();
             let there: Vec<(u64, &Mapping)> = same.iter().map(|&at| code[at]).collect();
-            for (at, names) in same.iter().zip(self.name_in(&process, &there)) {
+            for (at, names) in same.iter().zip(self.name_in(process, &there)) {
                 named[*at] = Some(names);
             }
         }
@@ -151,35 +174,44 @@ impl Worker {
                 if self.named.len() + unnamed.len() > MAX_NAMED {
                     self.named.clear();
                 }
+                let module = module_name(path);
                 if !unnamed.is_empty() {
                     let path = path.clone();
-                    let module = module_name(&path);
-                    let names = self
-                        .open(process, move |process| {
-                            process.open_mapped(&path, device, inode)
-                        })
-                        .and_then(|file| self.ask(&file, Kind::Elf, &unnamed))
-                        .unwrap_or_else(|_| vec![Vec::new(); unnamed.len()]);
-                    for (&offset, names) in unnamed.iter().zip(names) {
-                        let frames = frames(names, Some(&module), Some(offset));
-                        self.named.insert((device, inode, offset), frames);
+                    let file = self.open(process, move |process| {
+                        process.open_mapped(&path, device, inode)
+                    });
+                    // One that does not open, as its process is ending, says nothing of
+                    // what others will find in it.
+                    if let Ok(file) = file {
+                        let names = self.ask(&file, Kind::Elf, &unnamed);
+                        let names = names.unwrap_or_else(|_| vec![Vec::new(); unnamed.len()]);
+                        for (&offset, names) in unnamed.iter().zip(names) {
+                            let frames = frames(names, Some(&module), Some(offset));
+                            self.named.insert((device, inode, offset), frames);
+                        }
                     }
                 }
-                let named = offsets
-                    .iter()
-                    .map(|&at| self.named.get(&(device, inode, at)).cloned());
-                named.map(Option::unwrap_or_default).collect()
+                let named = offsets.iter().map(|&at| {
+                    let named = self.named.get(&(device, inode, at)).cloned();
+                    named.unwrap_or_else(|| frames(Vec::new(), Some(&module), Some(at)))
+                });
+                named.collect()
             }
         }
     }
 
     fn ask(&mut self, file: &File, kind: Kind, addresses: &[u64]) -> Result<Vec<Vec<Name>>> {
+        let asked = addresses.len();
         let addresses = addresses.to_vec();
-        Ok(self.service.ask(file, &Question { kind, addresses })?.names)
+        let question = Question::Names { kind, addresses };
+        let answer = self
+            .service
+            .ask(file, &question, |bytes| Answer::decode(bytes, asked));
+        Ok(answer?.names)
     }
 
     /// Opens a file of the process, or gives up in time.
-    fn open(
+    pub(super) fn open(
         &mut self,
         process: &Arc<Process>,
         open: impl FnOnce(&Process) -> Result<File> + Send + 'static,

@@ -214,12 +214,12 @@ impl Table {
 
     /// As [`Table::sites`], with those of one process and end joined whose call
     /// stacks are the same code: `code_of` numbers it. What was there before the
-    /// start has no stack; it goes to the only code that opens connections to that
+    /// start has no stack, and of some the code is not known; it goes to the only code that opens connections to that
     /// end, if there is only one.
     #[must_use]
     pub fn call_sites(
         &self,
-        code_of: impl Fn(CallStack) -> u64,
+        code_of: impl Fn(CallStack) -> Option<u64>,
     ) -> Vec<(SiteKey, Tally, Vec<&Connection>)> {
         sites::join(self.sites(), code_of)
     }

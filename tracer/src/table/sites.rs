@@ -8,7 +8,7 @@ use crate::{
     decode::{Comm, Owner},
     table::{
         connection::{Connection, Linger},
-        site::{CallStack, Point, SiteKey, Tally},
+        site::{CallStack, Commonest, Point, SiteKey, Tally},
     },
     tcp::{Known, Role},
 };
@@ -338,12 +338,12 @@ pub(super) type Account<'a> = (SiteKey, Tally, Vec<&'a Connection>);
 /// stands apart.
 pub(super) fn join<'a>(
     accounts: Vec<Account<'a>>,
-    code_of: impl Fn(CallStack) -> u64,
+    code_of: impl Fn(CallStack) -> Option<u64>,
 ) -> Vec<Account<'a>> {
     let mut sites: FxHashMap<SiteKey, Vec<(Option<u64>, Account<'a>)>> = FxHashMap::default();
     for account in accounts {
         let (key, tally, _) = &account;
-        let code = key.stack.and_then(|_| tally.stack.get()).map(&code_of);
+        let code = key.stack.and_then(|_| tally.stack.get()).and_then(&code_of);
         let whole = SiteKey {
             stack: None,
             ..*key
@@ -360,7 +360,9 @@ pub(super) fn join<'a>(
         if let Some(at) = stackless
             && codes.len() == 2
         {
-            let (_, account) = codes.swap_remove(at);
+            let (_, mut account) = codes.swap_remove(at);
+            // What is known of the code is what the other's stack shows.
+            account.1.stack = Commonest::default();
             absorb(&mut codes[0].1, account);
         }
         all.extend(codes.into_iter().map(|(_, account)| account));

@@ -177,6 +177,7 @@ fn group(name: &str, verdict: Verdict, connections: Vec<Connection>) -> Group {
         .to_owned(),
         local_port: if role == Role::Client { 0 } else { 8080 },
         site: CodeSite {
+            cut_short: false,
             id: "5f3a9c".to_owned(),
             frames: vec![
                 Frame {

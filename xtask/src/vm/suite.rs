@@ -20,8 +20,14 @@ const OF_NO_KERNEL: [&str; 5] = [
 const OF_NO_PLAN: [&str; 1] = ["ps::"];
 
 /// Parts of the names of tests whose outcome hangs on the kernel most: what each
-/// record says, and what snapshots find.
-pub(crate) const SHORT: [&str; 4] = ["held::", "model::", "mptcp::", "what_io_uring_opened"];
+/// record says, what snapshots find, and where a task's registers lie.
+pub(crate) const SHORT: [&str; 5] = [
+    "held::",
+    "model::",
+    "mptcp::",
+    "what_io_uring_opened",
+    "each_plan_takes_the_stacks",
+];
 
 /// Tests at a time: they wait more than they compute.
 const AT_A_TIME: &str = "--test-threads=4";

@@ -160,7 +160,7 @@ fn report(
         symbols.finish(leaks::NAMED_WITHIN);
     }
     let symbols = collector.symbols.as_ref();
-    let frames_of = |stack| symbols.map_or_else(Arc::default, |s: &Symbols| s.frames(stack));
+    let frames_of = |stack| symbols.map_or_else(Arc::default, |s: &Symbols| s.frames(stack).frames);
     let names = Names {
         frames_of: &frames_of,
         python,

@@ -5,6 +5,7 @@
 //! process, which can do nothing but read it and answer, and whose end costs names.
 
 use std::{
+    collections::hash_map::Entry,
     fs::File,
     io::{IoSlice, IoSliceMut, Write as _},
     mem::MaybeUninit,
@@ -29,13 +30,15 @@ use rustix::{
     },
 };
 
-use go::GoTable;
-
-use super::protocol::{Answer, Kind, MAX_MESSAGE, Name, Question};
+use super::protocol::{Answer, Kind, MAX_MESSAGE, Name, Question, Walk, Walked};
 
 mod go;
 pub mod perf_map;
 pub mod sandbox;
+pub mod unwind;
+
+use go::GoTable;
+use unwind::Tables;
 
 /// Files that are kept, read and indexed. A helper that has met more ends, and
 /// the collector starts another.
@@ -69,13 +72,15 @@ pub fn run() -> Result<()> {
             _ => Vec::new(),
         });
         let file = File::from(files.next().context("a question without a file")?);
-        let question = Question::decode(&message[..received.bytes])?;
-        let asked = question.addresses.len();
-        // A file that cannot be read has no names.
-        let names = reader
-            .names(&file, &question)
-            .unwrap_or_else(|_| vec![Vec::new(); asked]);
-        let answer = Answer { names }.encode();
+        let answer = match Question::decode(&message[..received.bytes])? {
+            Question::Names { kind, addresses } => {
+                // A file that cannot be read has no names.
+                let names = reader.names(&file, kind, &addresses);
+                let names = names.unwrap_or_else(|_| vec![Vec::new(); addresses.len()]);
+                Answer { names }.encode()
+            }
+            Question::Walk(walk) => reader.walk(&file, &walk)?.encode(),
+        };
         let nothing = &mut SendAncillaryBuffer::default();
         sendmsg(
             &socket,
@@ -83,7 +88,7 @@ pub fn run() -> Result<()> {
             nothing,
             SendFlags::NOSIGNAL,
         )?;
-        if reader.copies.len() > MAX_KEPT {
+        if reader.copies.len().max(reader.tables.len()) > MAX_KEPT {
             return Ok(());
         }
     }
@@ -98,12 +103,25 @@ struct FileId {
     changed: (i64, i64),
 }
 
-/// Reads names out of files.
+impl FileId {
+    fn of(file: &File) -> Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            changed: (metadata.mtime(), metadata.mtime_nsec()),
+        })
+    }
+}
+
+/// Reads names out of files, and how their code is unwound.
 struct Reader {
     symbolizer: Symbolizer,
     copies: FxHashMap<FileId, Option<File>>,
     /// The tables of Go programs that have no symbols.
     go: FxHashMap<FileId, Option<GoTable>>,
+    tables: FxHashMap<FileId, Option<Tables>>,
 }
 
 impl Reader {
@@ -114,12 +132,29 @@ impl Reader {
             symbolizer: Symbolizer::builder().set_debug_dirs(nowhere).build(),
             copies: FxHashMap::default(),
             go: FxHashMap::default(),
+            tables: FxHashMap::default(),
         }
     }
 
-    fn names(&mut self, file: &File, question: &Question) -> Result<Vec<Vec<Name>>> {
-        match question.kind {
-            Kind::Elf => self.elf(file, &question.addresses),
+    /// Where the file has no tables for that, or cannot be read, it says nothing.
+    fn walk(&mut self, file: &File, walk: &Walk) -> Result<Walked> {
+        let tables = match self.tables.entry(FileId::of(file)?) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(Tables::read(file.try_clone()?).ok()),
+        };
+        Ok(match tables {
+            Some(tables) => tables.walk(walk),
+            None => Walked {
+                callers: Vec::new(),
+                registers: walk.registers,
+                is_whole: false,
+            },
+        })
+    }
+
+    fn names(&mut self, file: &File, kind: Kind, addresses: &[u64]) -> Result<Vec<Vec<Name>>> {
+        match kind {
+            Kind::Elf => self.elf(file, addresses),
             Kind::PerfMap => {
                 let size = file.metadata()?.len();
                 ensure!(size <= MAX_PERF_MAP, "a perf map of {size} bytes");
@@ -132,19 +167,13 @@ impl Reader {
                         read => len += read,
                     }
                 }
-                Ok(perf_map::names(&text[..len], &question.addresses))
+                Ok(perf_map::names(&text[..len], addresses))
             }
         }
     }
 
     fn elf(&mut self, file: &File, offsets: &[u64]) -> Result<Vec<Vec<Name>>> {
-        let metadata = file.metadata()?;
-        let id = FileId {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.len(),
-            changed: (metadata.mtime(), metadata.mtime_nsec()),
-        };
+        let id = FileId::of(file)?;
         let copy = self.copies.entry(id).or_insert_with(|| copy_of(file).ok());
         let copy = copy.as_ref().context("a file that cannot be read")?;
         let path = PathBuf::from(format!("/proc/self/fd/{}", copy.as_raw_fd()));

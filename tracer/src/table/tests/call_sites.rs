@@ -34,7 +34,7 @@ fn open(script: &mut Script, sock: u64, pid: u32, place: u32) {
 
 /// How many connections each call site opened and inherited, sorted.
 fn counts(script: &Script, code_of: impl Fn(CallStack) -> u64) -> Vec<(u64, u64)> {
-    let sites = script.table.call_sites(code_of);
+    let sites = script.table.call_sites(|stack| Some(code_of(stack)));
     let mut counts: Vec<_> = sites
         .iter()
         .map(|(_, tally, live)| {
@@ -62,6 +62,25 @@ fn each_call_site_has_its_account_and_the_same_code_only_one() {
     assert_eq!(counts(&script, |_| 0), [(4, 0)]);
 }
 
+/// A stack whose code is not known is not another call site, where there is only one,
+/// and does not stand for it.
+#[test]
+fn a_stack_of_unknown_code_goes_to_the_only_code_there_is() {
+    let mut script = Script::new();
+    for (sock, place) in [(1, 10), (2, 11), (3, 11), (4, 11)] {
+        open(&mut script, sock, 7, place);
+    }
+    let known = |stack: CallStack| (stack.stack.place() != 11).then(|| place(stack));
+    let sites = script.table.call_sites(known);
+    let [(_, tally, _)] = &sites[..] else {
+        panic!("{} sites", sites.len());
+    };
+    assert_eq!(tally.opened, 4);
+    assert_eq!(tally.stack.get().map(place), Some(10));
+    open(&mut script, 5, 7, 12);
+    assert_eq!(script.table.call_sites(known).len(), 3);
+}
+
 #[test]
 fn what_was_there_before_goes_to_the_only_code_there_is() {
     let mut script = Script::new();
@@ -86,7 +105,7 @@ fn a_site_remembers_whose_stack_it_was() {
         .step(1, State::SynSent, State::Close, NOTHING)
         .gone(1);
     script.apply(|at| Event::Exit { at, pid: 7 });
-    let sites = script.table.call_sites(place);
+    let sites = script.table.call_sites(|stack| Some(place(stack)));
     let (key, tally, _) = &sites[0];
     let opener = CallStack {
         pid: 7,

@@ -78,6 +78,7 @@ struct Site<'a> {
     id: &'a str,
     frames: Vec<String>,
     call_site: Option<String>,
+    cut_short: bool,
     opened_before_start: bool,
 }
 
@@ -124,6 +125,7 @@ impl<'a> Finding<'a> {
                 id: &group.site.id,
                 frames: group.site.frames.iter().map(text).collect(),
                 call_site: group.site.call_site().map(text),
+                cut_short: group.site.cut_short,
                 opened_before_start: group.site.opened_before_start,
             },
             live: group.live,

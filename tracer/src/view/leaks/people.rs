@@ -213,6 +213,9 @@ fn site(page: &mut Page<'_>, group: &Group, options: LeaksOptions) -> io::Result
     for frame in more {
         page.labelled("            ", frame)?;
     }
+    if options.verbose && site.cut_short {
+        page.labelled("            ", "(cut short: what called this is not known)")?;
+    }
     Ok(())
 }
 

@@ -19,23 +19,47 @@ pub(crate) struct Compiled(TempDir);
 impl Compiled {
     /// From C, with frame pointers and debug information.
     pub(crate) fn c() -> Result<Self> {
+        Self::c_with(&["-O1", "-fno-omit-frame-pointer"])
+    }
+
+    /// From C, with debug information and these flags.
+    pub(crate) fn c_with(flags: &[&str]) -> Result<Self> {
         let folder = TempDir::new()?;
-        let gcc = |from: &str, to: &str, flags: &[&str]| -> Result<()> {
+        let common = ["-g", "-fno-optimize-sibling-calls"];
+        let build = |from: &str, to: &str, more: &[&str]| -> Result<()> {
             let mut gcc = Command::new("gcc");
-            gcc.args([
-                "-g",
-                "-O1",
-                "-fno-omit-frame-pointer",
-                "-fno-optimize-sibling-calls",
-            ]);
-            gcc.args(flags)
-                .arg(source(from))
-                .arg("-o")
-                .arg(folder.path().join(to));
+            gcc.args(common).args(flags).args(more);
+            gcc.arg(source(from)).arg("-o").arg(folder.path().join(to));
             output(&mut gcc).map(drop)
         };
-        gcc("client.c", "client", &["-ldl"])?;
-        gcc("library.c", "libfetch.so", &["-shared", "-fPIC"])?;
+        build("client.c", "client", &["-ldl"])?;
+        build("library.c", "libfetch.so", &["-shared", "-fPIC"])?;
+        Ok(Self(folder))
+    }
+
+    /// From C++, with debug information and no frame pointers.
+    pub(crate) fn cpp() -> Result<Self> {
+        let folder = TempDir::new()?;
+        let mut gpp = Command::new("g++");
+        gpp.args(["-g", "-O2", "-fomit-frame-pointer"]);
+        gpp.arg(source("client.cpp"))
+            .arg("-o")
+            .arg(folder.path().join("client"));
+        output(&mut gpp)?;
+        Ok(Self(folder))
+    }
+
+    /// From Rust, as a release with debug information is built.
+    pub(crate) fn rust() -> Result<Self> {
+        let folder = TempDir::new()?;
+        let mut rustc = Command::new("rustc");
+        rustc.args(["--edition", "2024", "-g", "-O"]);
+        rustc.args(["-C", "force-frame-pointers=no"]);
+        rustc
+            .arg(source("client.rs"))
+            .arg("-o")
+            .arg(folder.path().join("client"));
+        output(&mut rustc)?;
         Ok(Self(folder))
     }
 

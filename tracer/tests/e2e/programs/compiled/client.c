@@ -1,6 +1,7 @@
 /* client PORT COUNT WAY: opens COUNT connections, a few in a second, and keeps them
  * until the end of its standard input. WAY is how the code that does it is reached:
  *   plain    by a function of this program
+ *   twice    by two of its functions in turn
  *   library  by a function of libfetch.so, from beside it
  *   made     by code that the program makes itself, as a just-in-time compiler does
  *   serve    not at all: accepts them instead
@@ -32,6 +33,15 @@ __attribute__((noinline)) static int fetch(void) {
     int fd = dial();
     __asm__ volatile("" ::: "memory");
     return fd;
+}
+
+__attribute__((noinline)) static int fetch_otherwise(void) {
+    char room[700];
+    memset(room, port, sizeof room);
+    __asm__ volatile("" ::"r"(room) : "memory");
+    int otherwise = dial();
+    __asm__ volatile("" ::"r"(room) : "memory");
+    return otherwise;
 }
 
 __attribute__((noinline)) static int take(void) {
@@ -90,8 +100,11 @@ int main(int argc, char **argv) {
             by_library(call);
         else if (!strcmp(way, "serve"))
             take();
-        else
+        else {
             fetch();
+            if (!strcmp(way, "twice"))
+                fetch_otherwise();
+        }
         usleep(20000);
     }
     printf("opened\n");
