@@ -1,9 +1,7 @@
 //! Every transition of a TCP socket.
 
 use aya_ebpf::programs::tracing::StackIdContext;
-use tracer_common::event::{
-    Figures, JoinRecord, NO_FD, OpenRecord, StateRecord, flag, kind,
-};
+use tracer_common::event::{Figures, JoinRecord, NO_FD, OpenRecord, StateRecord, flag, kind};
 
 use crate::{
     emit::emit,
