@@ -28,7 +28,7 @@ use crate::{
     task,
 };
 
-/// Leaves out the innermost frame: see [`taken`].
+/// Leaves out the innermost frame: see [`by_frame_pointers`].
 const SKIP_ONE: u64 = 1;
 
 /// `THREAD_SIZE` and the size of `struct pt_regs` on x86-64, whose registers lie at
@@ -207,9 +207,10 @@ fn keeps_frame_pointers(own: &Own, ip: u64, sp: u64, fp: u64) -> bool {
 #[inline(always)]
 fn number(copy: *mut Copy, seed: u64, own: &Own, ip: u64, sp: u64) -> u64 {
     let mut chain = seed;
-    // SAFETY: the entry is this asker's own (see `chain`) and lives as long as the
-    // map; volatile, so that the count stays in it.
+    // Volatile, so that the count stays in the map.
+    // SAFETY: the entry is this asker's own (see `chain`) and lives as long as the map.
     let looked_up = unsafe { &raw mut (*copy).looked_up };
+    // SAFETY: as above.
     unsafe { write_volatile(looked_up, 0) };
     for at in 0..WINDOW_WORDS {
         // SAFETY: as above; `at` is within the words.
