@@ -19,7 +19,7 @@ use super::kernel::Files;
 /// its patience.
 const SILENCE: Duration = Duration::from_secs(300);
 /// And after so long altogether.
-const TOTAL: Duration = Duration::from_secs(2_400);
+const TOTAL: Duration = Duration::from_secs(7_200);
 /// Between two looks at the console.
 const LOOK: Duration = Duration::from_secs(1);
 
