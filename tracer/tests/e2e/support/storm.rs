@@ -7,8 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
-    thread::{self, JoinHandle, sleep},
-    time::Duration,
+    thread::{self, JoinHandle},
 };
 
 use anyhow::{Context as _, Result, anyhow};
@@ -18,8 +17,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 /// own, which TIME_WAIT keeps for a second or more.
 const ADDRESSES: u32 = 200;
 
-/// Between two looks for who connects, once nobody does.
-const PAUSE: Duration = Duration::from_millis(1);
+/// So many at most wait to be accepted: where the listener's queue overflows, a connect
+/// waits a second for its second SYN.
+const WAITING: u32 = 64;
 
 /// A listener on every address of loopback, and what connects to it.
 pub(crate) struct Storm {
@@ -59,17 +59,18 @@ impl Storm {
     /// From now on: one thread opens connections and closes them at once, but for
     /// every `keep`th; another one accepts them and closes what the first closed.
     pub(crate) fn blow(&self, keep: u32) -> Result<Blowing> {
-        let opened = Arc::new(AtomicU32::new(0));
+        let [opened, accepted] = [(); 2].map(|()| Arc::new(AtomicU32::new(0)));
         let [stop, over] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
         let listener = self.listener.try_clone()?;
         listener.set_nonblocking(true)?;
         let opener = thread::spawn({
-            let (port, opened, stop) = (self.port, Arc::clone(&opened), Arc::clone(&stop));
-            move || open_all(port, keep, &opened, &stop)
+            let (opened, accepted) = (Arc::clone(&opened), Arc::clone(&accepted));
+            let (port, stop) = (self.port, Arc::clone(&stop));
+            move || open_all(port, keep, [&opened, &accepted], &stop)
         });
         let accepter = thread::spawn({
             let over = Arc::clone(&over);
-            move || accept_all(&listener, &over)
+            move || accept_all(&listener, &accepted, &over)
         });
         Ok(Blowing {
             opened,
@@ -100,10 +101,19 @@ impl Blowing {
     }
 }
 
-fn open_all(port: u16, keep: u32, opened: &AtomicU32, stop: &AtomicBool) -> Result<Vec<TcpStream>> {
+fn open_all(
+    port: u16,
+    keep: u32,
+    [opened, accepted]: [&AtomicU32; 2],
+    stop: &AtomicBool,
+) -> Result<Vec<TcpStream>> {
     let mut kept = Vec::new();
     while !stop.load(Relaxed) {
         let number = opened.load(Relaxed);
+        if number.wrapping_sub(accepted.load(Relaxed)) >= WAITING {
+            thread::yield_now();
+            continue;
+        }
         let address = u32::from(Ipv4Addr::new(127, 1, 0, 1)) + number % ADDRESSES;
         let address = SocketAddr::from((Ipv4Addr::from(address), port));
         let mut client = TcpStream::connect(address)
@@ -117,13 +127,18 @@ fn open_all(port: u16, keep: u32, opened: &AtomicU32, stop: &AtomicBool) -> Resu
     Ok(kept)
 }
 
-fn accept_all(listener: &TcpListener, over: &AtomicBool) -> Result<Vec<TcpStream>> {
+fn accept_all(
+    listener: &TcpListener,
+    accepted: &AtomicU32,
+    over: &AtomicBool,
+) -> Result<Vec<TcpStream>> {
     let mut kept = Vec::new();
     loop {
         // Asked first: what is in the queue then is accepted yet.
         let is_over = over.load(Relaxed);
         match listener.accept() {
             Ok((mut server, _)) => {
+                accepted.fetch_add(1, Relaxed);
                 server.set_nonblocking(false)?;
                 if server.read(&mut [0])? > 0 {
                     kept.push(server);
@@ -133,7 +148,7 @@ fn accept_all(listener: &TcpListener, over: &AtomicBool) -> Result<Vec<TcpStream
                 if is_over {
                     return Ok(kept);
                 }
-                sleep(PAUSE);
+                thread::yield_now();
             }
             Err(error) => return Err(error.into()),
         }
