@@ -12,7 +12,7 @@
 pub const WINDOW_WORDS: usize = 256;
 
 /// Words that are looked up at most, each at the cost of reading the program's memory.
-pub const MAX_LOOKED_UP: u32 = 24;
+pub const MAX_LOOKED_UP: usize = 24;
 
 /// Libraries lie within this distance of each other, in bytes: the kernel maps one
 /// below the other. What lies further off is no code, but for the program's own.

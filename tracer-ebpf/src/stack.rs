@@ -113,8 +113,9 @@ fn by_frame_pointers(ctx: &impl StackIdContext) -> i32 {
 #[repr(C)]
 pub struct Copy {
     record: StackRecord,
-    looked_up: u32,
-    _pad: u32,
+    /// Words that may be return addresses into a library, and how many.
+    looked_up: [u64; MAX_LOOKED_UP],
+    count: u64,
 }
 
 /// The number of the chain of calls that the task is in. A new one is copied.
@@ -127,9 +128,11 @@ fn chain(asker: Asker) -> u64 {
     let sp: u64 = read_or_zero(regs, knob!(registers.sp));
     let fp: u64 = read_or_zero(regs, knob!(registers.fp));
     let mm: *const c_void = read_or_zero(task::address(), offset!(task_mm));
+    let start: u64 = read_or_zero(mm, offset!(start_code));
+    let end: u64 = read_or_zero(mm, offset!(end_code));
     let own = Own {
-        start: read_or_zero(mm, offset!(start_code)),
-        end: read_or_zero(mm, offset!(end_code)),
+        start,
+        bytes: end.wrapping_sub(start),
     };
     if keeps_frame_pointers(&own, ip, sp, fp) {
         return NO_CHAIN;
@@ -147,6 +150,12 @@ fn chain(asker: Asker) -> u64 {
     }
     // Another process, or another program in the same one, has other code there.
     let seed = mix(mix(mix(1, task::pid_tgid() >> 32), mm as u64), ip);
+    // SAFETY: the entry is this asker's own, and every field is plain.
+    unsafe {
+        (*copy).record.ip = ip;
+        (*copy).record.fp = fp;
+        write_volatile(&raw mut (*copy).record.sp, sp);
+    }
     let chain = number(copy, seed, &own, ip, sp);
     // SAFETY: only presence is looked at, never the value.
     if unsafe { COPIED.get(chain) }.is_some() {
@@ -160,10 +169,12 @@ fn chain(asker: Asker) -> u64 {
     unsafe {
         (*copy).record.header = task::header(kind::STACK, 0, task::now());
         (*copy).record.chain = chain;
-        (*copy).record.ip = ip;
-        (*copy).record.sp = sp;
-        (*copy).record.fp = fp;
     }
+    // Read back, so that the verifier keeps nothing of it in mind throughout the words
+    // above: it would follow each of its ranges apart.
+    // SAFETY: as above.
+    let sp = unsafe { read_volatile(&raw const (*copy).record.sp) };
+    let page = PAGE - sp % PAGE;
     let head = (size_of::<StackRecord>() - STACK_WORDS * size_of::<u64>()) as u64;
     let mut bytes = page + PAGE;
     if !read_user(words.cast(), bytes as u32, sp) {
@@ -182,13 +193,13 @@ fn chain(asker: Asker) -> u64 {
 /// The program's own code.
 struct Own {
     start: u64,
-    end: u64,
+    bytes: u64,
 }
 
 impl Own {
     #[inline(always)]
     fn holds(&self, address: u64) -> bool {
-        address >= self.start && address < self.end
+        address.wrapping_sub(self.start) < self.bytes
     }
 }
 
@@ -203,15 +214,16 @@ fn keeps_frame_pointers(own: &Own, ip: u64, sp: u64, fp: u64) -> bool {
     read_user((&raw mut caller).cast(), 8, fp.wrapping_add(8)) && own.holds(caller)
 }
 
-/// The number of the return addresses among the words of the window.
+/// The number of the return addresses among the words of the window. In two rounds: the
+/// verifier walks through each word's code for every word, so that is to be short.
 #[inline(always)]
 fn number(copy: *mut Copy, seed: u64, own: &Own, ip: u64, sp: u64) -> u64 {
     let mut chain = seed;
-    // Volatile, so that the count stays in the map.
+    // Volatile, so that all of it stays in the map.
     // SAFETY: the entry is this asker's own (see `chain`) and lives as long as the map.
-    let looked_up = unsafe { &raw mut (*copy).looked_up };
+    let count = unsafe { &raw mut (*copy).count };
     // SAFETY: as above.
-    unsafe { write_volatile(looked_up, 0) };
+    unsafe { write_volatile(count, 0) };
     for at in 0..WINDOW_WORDS {
         // SAFETY: as above; `at` is within the words.
         let word = unsafe { read_volatile(&raw const (*copy).record.words[at]) };
@@ -225,12 +237,23 @@ fn number(copy: *mut Copy, seed: u64, own: &Own, ip: u64, sp: u64) -> u64 {
             continue;
         }
         // SAFETY: as above.
-        let so_far = unsafe { read_volatile(looked_up) };
-        if so_far >= MAX_LOOKED_UP {
+        let so_far = unsafe { read_volatile(count) };
+        if so_far >= MAX_LOOKED_UP as u64 {
             break;
         }
+        // SAFETY: as above; `so_far` is within.
+        unsafe {
+            write_volatile(&raw mut (*copy).looked_up[so_far as usize], word);
+            write_volatile(count, so_far + 1);
+        }
+    }
+    for at in 0..MAX_LOOKED_UP {
         // SAFETY: as above.
-        unsafe { write_volatile(looked_up, so_far + 1) };
+        if at as u64 >= unsafe { read_volatile(count) } {
+            break;
+        }
+        // SAFETY: as above; `at` is within.
+        let word = unsafe { read_volatile(&raw const (*copy).looked_up[at]) };
         let mut before = 0u64;
         if read_user((&raw mut before).cast(), 8, word.wrapping_sub(8)) && is_call(before) {
             chain = mix(chain, word);
