@@ -91,8 +91,10 @@ impl Guest<'_> {
 
     fn qemu(&self) -> Command {
         // No watchdog: where the host is busy, a guest's processor stands still
-        // for as long as it likes. An oops ends the kernel, and that ends QEMU.
-        let line = "console=ttyS0 loglevel=5 nowatchdog mitigations=off oops=panic panic=-1 rdinit=/init";
+        // for as long as it likes. No guard against speculation: the emulator does not
+        // speculate, and each change of page tables costs it much. An oops ends the kernel, and that ends QEMU.
+        let line =
+            "console=ttyS0 loglevel=5 nowatchdog mitigations=off oops=panic panic=-1 rdinit=/init";
         // Ends with us, however we end.
         let mut qemu = Command::new("setpriv");
         qemu.args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"])
