@@ -174,8 +174,10 @@ const KEPT: u32 = 100;
 /// A storm passes while the tracer stands still; then none. Returns what is open.
 fn sleep_through(storm: &Storm, tcpleak: &Tcpleak) -> Result<[Vec<TcpStream>; 2]> {
     tcpleak.signal(Signal::SIGSTOP)?;
-    let stopped = Duration::from_secs(number("TCPLEAK_STOP_SECONDS")?.unwrap_or(STOPPED));
-    let blowing = storm.blow(KEPT)?;
+    let seconds = number("TCPLEAK_STOP_SECONDS")?.unwrap_or(STOPPED);
+    let stopped = Duration::from_secs(seconds);
+    // As many in all, however long it blows: fds are scarce.
+    let blowing = storm.blow(KEPT * u32::try_from(seconds.div_ceil(STOPPED))?)?;
     sleep(stopped);
     let opened = u64::from(blowing.opened());
     let per_second = opened * 1_000 / u64::try_from(stopped.as_millis())?;
