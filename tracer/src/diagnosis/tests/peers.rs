@@ -126,6 +126,35 @@ fn idle_clients_are_not_gone() {
     is_healthy(&site().with(6, beating(2_000)).with(3, silent(600_000)));
 }
 
+#[test]
+fn a_host_falls_silent_as_a_whole() {
+    let from = |host: u8, conn: Conn| {
+        let mut conn = conn.edit(|sample| sample.data_segments_in = 20);
+        conn.0.remote = ([10, 0, 0, host], 40_000).into();
+        conn
+    };
+    let busy = |host| from(host, established(0, 300).inherited());
+    let gone = |host, n| {
+        let silent = move |i| from(host, silent(70_000 + i * 100));
+        site().server().with(14, busy(1)).each(n, silent)
+    };
+    let verdict = gone(2, 12).judge();
+    assert_eq!((verdict.code, verdict.class), (HALF_OPEN, Class::Stuck));
+    assert_eq!(
+        (verdict.confidence, verdict.affected),
+        (Confidence::Medium, 12)
+    );
+    // Idle members of a pool whose others are busy; too few; used last now and then.
+    is_healthy(&gone(1, 12));
+    is_healthy(&gone(2, 2));
+    let drained = |i| from(2, silent(70_000 + i * 9_000));
+    is_healthy(&site().server().with(14, busy(1)).each(12, drained));
+    // Never much used; and where others are as good as idle, too.
+    let unused = from(2, silent(70_000)).edit(|sample| sample.data_segments_in = 2);
+    is_healthy(&site().server().with(14, busy(1)).with(12, unused));
+    is_healthy(&gone(2, 12).with(1, from(3, silent(20_000))));
+}
+
 /// Asked `asked` ms ago; the last answer came `answered` ms ago.
 fn asked(asked: u64, answered: u64) -> Conn {
     established(0, 0)
@@ -147,6 +176,28 @@ fn a_peer_that_hangs_answers_nobody() {
     let early = wedged(30_000).judge();
     assert_eq!((early.code, early.confidence), (WEDGED, Confidence::Low));
     is_healthy(&wedged(29_000));
+}
+
+/// Asks `pause` after its last answer, which came `answered` ms ago after others.
+fn pulse(answered: u64, pause: u64) -> Conn {
+    asked(answered - pause, answered).edit(|sample| sample.data_segments_in = 9)
+}
+
+#[test]
+fn heartbeats_that_nobody_answers() {
+    let beats = site().each(5, |i| pulse(50_000 + i * 50, 1_000 + i * 20));
+    let verdict = beats.judge();
+    assert_eq!((verdict.code, verdict.class), (WEDGED, Class::Stuck));
+    assert_eq!((verdict.confidence, verdict.affected), (Confidence::Low, 5));
+    // Workers ask when they are done, and wait until there is something to do.
+    is_healthy(&site().each(9, |i| pulse(50_000 + i * 50, 1_000 + i * 300)));
+    is_healthy(&site().each(9, |i| pulse(50_000 + i * 50, 100)));
+    // The first of its kind is answered late, perhaps.
+    is_healthy(&site().each(9, |i| pulse(50_000 + i * 50, 1_000).edit(|s| s.data_segments_in = 2)));
+    // One that lies idle was answered; two are few.
+    is_healthy(&beats.clone().with(1, established(90_000, 60_000)));
+    is_healthy(&site().with(2, pulse(50_000, 1_000)));
+    is_healthy(&beats.closed(3, 30_000, 50));
 }
 
 #[test]
