@@ -60,10 +60,16 @@ fn missed<'a>(case: &Case<'a>) -> Option<(Vec<&'a Connection>, u64)> {
     if case.key.role != Role::Server {
         return None;
     }
-    let open: Vec<_> = case
-        .in_state(State::Established)
-        .filter(|c| case.unaccepted_ms(c).is_none() && c.idle_ms(case.now).is_some())
-        .collect();
+    // Newcomers have no usual way yet.
+    let is_old = |c: &Connection| {
+        let age = c.age_ms(case.now);
+        age.is_none_or(|ms| ms >= case.watched_ms() / 2)
+    };
+    let is_known = |c: &Connection| {
+        is_old(c) && case.unaccepted_ms(c).is_none() && c.idle_ms(case.now).is_some()
+    };
+    let open = case.in_state(State::Established);
+    let open: Vec<_> = open.filter(|c| is_known(c)).collect();
     let regular = open.iter().filter(|c| beats(c) || is_busy(case, c));
     let usual = |c: &&Connection| idle_ms(case, c).max(c.longest_gap_ms.into());
     let usual_ms = regular.clone().map(usual).max()?.max(GAP_MS);
@@ -96,12 +102,10 @@ fn beats(connection: &&Connection) -> bool {
     connection.revivals >= 2
 }
 
-/// Whether it was in use for half of the watch at the least, and is.
+/// Whether it was in use many times, and is.
 fn is_busy(case: &Case<'_>, connection: &Connection) -> bool {
-    let age = connection.age_ms(case.now);
     let sample = connection.sample.as_ref();
-    age.is_none_or(|ms| ms >= case.watched_ms() / 2)
-        && idle_ms(case, connection) < IDLE_MS
+    idle_ms(case, connection) < IDLE_MS
         && sample.is_some_and(|s| s.data_segments_in >= EXCHANGES)
 }
 

@@ -11,7 +11,7 @@ use crate::{
         testing::{Conn, Site, established, site},
     },
     table::connection::Timer,
-    tcp::{ClosedBy, Role},
+    tcp::{ClosedBy, Role, State},
 };
 
 const HALF_OPEN: &str = half_open_peer::CODE;
@@ -144,6 +144,9 @@ fn a_host_falls_silent_as_a_whole() {
         (verdict.confidence, verdict.affected),
         (Confidence::Medium, 12)
     );
+    // Newcomers do not count.
+    let visited = gone(2, 12).with(3, from(3, established(29_000, 9_000)));
+    assert_eq!(visited.code(), HALF_OPEN);
     // Idle members of a pool whose others are busy; too few; used last now and then.
     is_healthy(&gone(1, 12));
     is_healthy(&gone(2, 2));
@@ -193,7 +196,9 @@ fn heartbeats_that_nobody_answers() {
     is_healthy(&site().each(9, |i| pulse(50_000 + i * 50, 1_000 + i * 300)));
     is_healthy(&site().each(9, |i| pulse(50_000 + i * 50, 100)));
     // The first of its kind is answered late, perhaps.
-    is_healthy(&site().each(9, |i| pulse(50_000 + i * 50, 1_000).edit(|s| s.data_segments_in = 2)));
+    is_healthy(&site().each(9, |i| {
+        pulse(50_000 + i * 50, 1_000).edit(|s| s.data_segments_in = 2)
+    }));
     // One that lies idle was answered; two are few.
     is_healthy(&beats.clone().with(1, established(90_000, 60_000)));
     is_healthy(&site().with(2, pulse(50_000, 1_000)));
@@ -265,6 +270,24 @@ fn requests_that_pile_up_unanswered() {
 }
 
 #[test]
+fn a_request_in_the_same_tick_as_the_answer_before() {
+    let tie = |acknowledged: u64, timer| {
+        site().each(30, move |i| {
+            let age = i * 2_000 + 100;
+            let asked = established(age, 0).moved(Some(age - 1), Some(age - 1));
+            asked.edit(|sample| {
+                sample.ack_received_ms = Some(age - acknowledged);
+                sample.timer = timer;
+            })
+        })
+    };
+    assert_eq!(tie(41, Timer::None).code(), UNANSWERED);
+    // The answer was the last, or nothing tells.
+    assert_ne!(tie(1, Timer::None).code(), UNANSWERED);
+    assert_ne!(tie(41, Timer::Keepalive).code(), UNANSWERED);
+}
+
+#[test]
 fn long_polls_do_not_pile_up() {
     let polls = established(0, 0)
         .inherited()
@@ -313,6 +336,16 @@ fn requests_that_meet_the_peers_timeout() {
     assert_eq!(verdict.fault, Some(Fault::Config));
     is_healthy(&races(1, 8, timer));
     is_healthy(&races(2, 4, timer));
+    // Closed before it was read: a RST without a FIN.
+    let mut unread = races(0, 8, timer);
+    unread.tally.failures.record(5_100);
+    is_healthy(&unread);
+    unread.tally.failures.record(5_300);
+    assert_eq!(unread.code(), RACE);
+    // At another age.
+    let mut other = races(0, 8, timer);
+    (0..9).for_each(|_| other.tally.failures.record(2_000));
+    is_healthy(&other);
     // A restart meets all ages; a server that closes after each answer none.
     is_healthy(&races(3, 9, |i| 500 << i));
     is_healthy(&races(3, 9, |_| 20));
@@ -356,6 +389,30 @@ fn those_forgotten_just_now_hang() {
     assert_eq!(path.code(), DROP);
     // Nobody else is alive there: the peer is gone.
     assert_eq!(site().with(3, hanging).code(), HALF_OPEN);
+}
+
+#[test]
+fn given_up_one_after_the_other_while_new_ones_work() {
+    let lost = |sent_ago: u64, paused: u32| {
+        let mut conn = unacknowledged(sent_ago, 6)
+            .edit(|s| s.ack_received_ms = Some(sent_ago + u64::from(paused)));
+        conn.0.state = State::FinWait1;
+        conn.0.quiet_ms = std::num::NonZeroU32::new(paused);
+        conn
+    };
+    let drops = site().each(6, |i| lost(10_000 + i * 6_000, 15_000));
+    // Nobody else is alive there.
+    assert_ne!(drops.code(), DROP);
+    let path = drops
+        .clone()
+        .each(4, |i| established(12_000 + i * 6_000, 500));
+    assert_eq!(path.code(), DROP);
+    // An outage, after which new ones work.
+    let outage = site().each(6, |i| lost(30_000 + i * 1_000, 15_000));
+    assert_ne!(outage.with(4, established(20_000, 500)).code(), DROP);
+    // Those in use hang too.
+    let all = path.each(6, |i| lost(10_000 + i * 6_000, 200));
+    assert_ne!(all.code(), DROP);
 }
 
 /// We closed `closed` in a minute, of which `waiting` are in FIN_WAIT2 now.
