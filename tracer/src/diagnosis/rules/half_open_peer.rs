@@ -128,7 +128,7 @@ fn of_hosts_gone<'a>(
         };
         others.iter().all(|c| c.remote.ip() != host)
             && of_host().count() >= SEVERAL
-            && of_host().all(|c| was_busy(c))
+            && of_host().all(was_busy)
             && apart <= usual_ms.saturating_mul(2)
     };
     let gone = silent.iter().filter(|c| is_gone(c.remote.ip()));
