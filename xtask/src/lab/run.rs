@@ -124,6 +124,7 @@ impl Lab {
         stage.set_up()?;
         if !run.lag().is_zero() {
             stage.watch()?;
+            stage.await_attached()?;
             thread::sleep(run.lag());
         }
         stage.start_all()?;
@@ -287,6 +288,20 @@ impl Stage<'_> {
         Ok(())
     }
 
+    /// Waits until tcpleak has begun to attach: on a busy machine that takes a while.
+    fn await_attached(&mut self) -> Result<()> {
+        let start = Instant::now();
+        let Some(child) = &mut self.tcpleak else {
+            return Ok(());
+        };
+        while !is_attached(child.id()) {
+            ensure!(child.try_wait()?.is_none(), "tcpleak has ended");
+            ensure!(start.elapsed() < SLACK, "tcpleak does not attach");
+            thread::sleep(PACE);
+        }
+        Ok(())
+    }
+
     /// A program that failed has shown nothing, and proves nothing.
     fn ended_early(&mut self) -> Result<()> {
         let (dir, run) = (&self.dir, self.run);
@@ -354,6 +369,16 @@ fn fresh(dir: PathBuf) -> Result<PathBuf> {
     }
     fs::create_dir_all(&dir)?;
     Ok(dir)
+}
+
+/// Whether `pid` has a program attached in the kernel.
+fn is_attached(pid: u32) -> bool {
+    let fds = fs::read_dir(format!("/proc/{pid}/fd"))
+        .into_iter()
+        .flatten();
+    let targets = fds.flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
+    let mut targets = targets.map(|target| target.to_string_lossy().into_owned());
+    targets.any(|target| target.contains("bpf_link") || target.contains("perf_event"))
 }
 
 fn read(path: &Path) -> Result<Report> {
