@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::{
     build,
     judge::{Outcome, Report, Tried, judge},
-    namespace::Network,
+    namespace::{Network, other_host},
     processes::Processes,
     scenario::{Event, Place, Program, Scenario},
 };
@@ -178,12 +178,15 @@ impl Stage<'_> {
 
     fn fill_in(&self, text: &str, index: usize, place: Place) -> String {
         let port = FIRST_PORT + index * PORTS;
-        text.replace("{host}", self.network.other_host(place))
-            .replace("{port}", &port.to_string())
-            .replace("{port1}", &(port + 1).to_string())
-            .replace("{port2}", &(port + 2).to_string())
-            .replace("{rate}", &self.lab.rate.to_string())
-            .replace("{dir}", &self.dir_of(index).to_string_lossy())
+        text.replace(
+            "{host}",
+            other_host(place, self.run.0[index].plan.has_far()),
+        )
+        .replace("{port}", &port.to_string())
+        .replace("{port1}", &(port + 1).to_string())
+        .replace("{port2}", &(port + 2).to_string())
+        .replace("{rate}", &self.lab.rate.to_string())
+        .replace("{dir}", &self.dir_of(index).to_string_lossy())
     }
 
     fn start(&mut self, index: usize, scenario: &Scenario, program: &Program) -> Result<()> {
@@ -202,7 +205,10 @@ impl Stage<'_> {
                 "PATH",
                 "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             )
-            .env("LAB_HOST", self.network.other_host(program.place))
+            .env(
+                "LAB_HOST",
+                other_host(program.place, scenario.plan.has_far()),
+            )
             .env("LAB_PORT", (FIRST_PORT + index * PORTS).to_string())
             .env("LAB_RATE", self.lab.rate.to_string())
             .env("LAB_SECONDS", lifetime.as_secs().to_string())
