@@ -294,13 +294,15 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Waits until tcpleak has begun to attach: on a busy machine that takes a while.
+    /// Waits until tcpleak has attached: on a busy machine that takes a while. Once it
+    /// has, it gives up most of what it may do.
     fn await_attached(&mut self) -> Result<()> {
         let start = Instant::now();
         let Some(child) = &mut self.tcpleak else {
             return Ok(());
         };
-        while !is_attached(child.id()) {
+        let ours = capabilities("self");
+        while capabilities(&child.id().to_string()) == ours {
             ensure!(child.try_wait()?.is_none(), "tcpleak has ended");
             ensure!(start.elapsed() < SLACK, "tcpleak does not attach");
             thread::sleep(PACE);
@@ -377,14 +379,11 @@ fn fresh(dir: PathBuf) -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// Whether `pid` has a program attached in the kernel.
-fn is_attached(pid: u32) -> bool {
-    let fds = fs::read_dir(format!("/proc/{pid}/fd"))
-        .into_iter()
-        .flatten();
-    let targets = fds.flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
-    let mut targets = targets.map(|target| target.to_string_lossy().into_owned());
-    targets.any(|target| target.contains("bpf_link") || target.contains("perf_event"))
+/// What `process` may do, as the kernel tells it.
+fn capabilities(process: &str) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("CapEff:"))?;
+    Some(line.to_owned())
 }
 
 fn read(path: &Path) -> Result<Report> {
