@@ -21,6 +21,7 @@ var (
 	keep   = flag.Int("keep", 0, "keep so many connections instead, and ask again on each")
 	every  = flag.Duration("every", time.Second, "how often to ask on each of those")
 	spread = flag.Duration("spread", 0, "and up to so much later")
+	chorus = flag.Bool("chorus", false, "all of those at the same time, by the clock")
 	abort  = flag.Bool("abort", false, "reset instead of closing")
 	wait   = flag.Duration("wait", 0, "time between the answer and the close")
 	mute   = flag.Bool("mute", false, "ask nothing: connect, wait, close")
@@ -91,6 +92,9 @@ func ask(conn net.Conn) {
 			return
 		}
 		pause := *every
+		if *chorus {
+			pause -= time.Duration(time.Now().UnixNano()) % *every
+		}
 		if *spread > 0 {
 			pause += time.Duration(rand.Int63n(int64(*spread)))
 		}

@@ -3,7 +3,7 @@
 use crate::{
     clock::BootTime,
     diagnosis::Case,
-    table::connection::{Connection, Sample},
+    table::connection::{Connection, Sample, Timer},
     tcp::{Known, Role, State},
 };
 
@@ -96,8 +96,16 @@ pub(crate) const fn is_unanswered(sample: &Sample) -> bool {
 
 /// Whether the latest payload is one that went out: an answer to it is still due,
 /// if it was a request.
+///
+/// A request that follows the last answer at once falls into the same tick of the
+/// kernel's clock. What comes in after a last answer are keepalive's replies at most:
+/// without keepalive an acknowledgement since then is that of a request.
 pub(crate) const fn awaits_answer(sample: &Sample) -> bool {
     match (sample.data_sent_ms, sample.data_received_ms) {
+        (Some(sent), Some(received)) if sent == received => {
+            matches!(sample.timer, Timer::None)
+                && matches!(sample.ack_received_ms, Some(ms) if ms < received)
+        }
         (Some(sent), Some(received)) => sent < received,
         (sent, None) => sent.is_some(),
         (None, _) => false,

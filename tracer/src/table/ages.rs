@@ -72,6 +72,14 @@ impl Ages {
         Some(start_ms(index))
     }
 
+    /// How many lie where `cluster` does.
+    #[must_use]
+    pub fn within(&self, cluster: Cluster) -> u64 {
+        let is_in = |index: usize| (cluster.from_ms..cluster.to_ms).contains(&start_ms(index));
+        let counts = self.each().filter(|(index, _)| is_in(*index));
+        counts.map(|(_, count)| count).sum()
+    }
+
     /// Where they lie closest together; `None` where there are none.
     #[must_use]
     pub fn cluster(&self) -> Option<Cluster> {

@@ -87,9 +87,16 @@ pub struct Sample {
 impl Sample {
     /// Milliseconds, at its time, since payload last moved in either direction;
     /// `None` if never.
+    ///
+    /// Each retransmission counts as sent for the kernel. What nobody acknowledges has
+    /// not moved: then the last acknowledgement tells.
     #[must_use]
     pub fn idle_ms(&self) -> Option<u64> {
-        match (self.data_sent_ms, self.data_received_ms) {
+        let sent = match self.backoff {
+            0 => self.data_sent_ms,
+            _ => self.data_sent_ms.and(self.ack_received_ms),
+        };
+        match (sent, self.data_received_ms) {
             (Some(sent), Some(received)) => Some(sent.min(received)),
             (one, other) => one.or(other),
         }

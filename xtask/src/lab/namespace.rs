@@ -25,6 +25,16 @@ pub(crate) struct Network {
     far: Option<String>,
 }
 
+/// Where a program at `place` finds the others of its scenario, which is `far_too` or
+/// in one namespace only.
+pub(crate) const fn other_host(place: Place, far_too: bool) -> &'static str {
+    match (place, far_too) {
+        (_, false) => "127.0.0.1",
+        (Place::Near, true) => FAR,
+        (Place::Far, true) => NEAR,
+    }
+}
+
 impl Network {
     /// Makes them.
     pub(crate) fn new(has_far: bool) -> Result<Self> {
@@ -66,15 +76,6 @@ impl Network {
     /// The name of the watched one, as `ip netns` knows it.
     pub(crate) fn watched(&self) -> &str {
         &self.near
-    }
-
-    /// Where a program at `place` finds the others.
-    pub(crate) fn other_host(&self, place: Place) -> &'static str {
-        match (place, &self.far) {
-            (_, None) => "127.0.0.1",
-            (Place::Near, _) => FAR,
-            (Place::Far, _) => NEAR,
-        }
     }
 
     /// A command that will run at `place`, and end should this process be killed.

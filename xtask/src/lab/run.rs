@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::{
     build,
     judge::{Outcome, Report, Tried, judge},
-    namespace::Network,
+    namespace::{Network, other_host},
     processes::Processes,
     scenario::{Event, Place, Program, Scenario},
 };
@@ -61,9 +61,20 @@ impl Run {
         self.0[index].name.replace('/', ".")
     }
 
-    fn lead(&self) -> Duration {
+    /// By how many seconds the programs start before the watch.
+    fn lead_s(&self) -> i64 {
         let leads = self.0.iter().map(|one| one.plan.lead_s);
-        Duration::from_secs(leads.max().unwrap_or(0))
+        leads.max().unwrap_or(0)
+    }
+
+    /// How long the programs run before the watch.
+    fn lead(&self) -> Duration {
+        Duration::from_secs(self.lead_s().try_into().unwrap_or(0))
+    }
+
+    /// How long the watch runs before the programs.
+    fn lag(&self) -> Duration {
+        Duration::from_secs((-self.lead_s()).try_into().unwrap_or(0))
     }
 
     /// What happens to the network, by scenario.
@@ -83,6 +94,7 @@ struct Stage<'a> {
     dir: PathBuf,
     started: Vec<Started>,
     processes: Processes,
+    tcpleak: Option<Child>,
 }
 
 struct Started {
@@ -107,15 +119,22 @@ impl Lab {
             dir,
             started: Vec::new(),
             processes: Processes::default(),
+            tcpleak: None,
         };
         stage.set_up()?;
+        if !run.lag().is_zero() {
+            stage.watch()?;
+            stage.await_attached()?;
+            thread::sleep(run.lag());
+        }
+        stage.start_all()?;
         stage.play()?;
         stage.judge()
     }
 }
 
 impl Stage<'_> {
-    /// The network as the scenarios want it, then their programs.
+    /// The network as the scenarios want it, and their files.
     fn set_up(&mut self) -> Result<()> {
         for (key, value) in self.run.0.iter().flat_map(|one| &one.plan.sysctl) {
             self.network.set(key, *value)?;
@@ -123,6 +142,12 @@ impl Stage<'_> {
         self.happen(|at| at == 0)?;
         for (index, scenario) in self.run.0.iter().enumerate() {
             self.fill_in_files(index, scenario)?;
+        }
+        Ok(())
+    }
+
+    fn start_all(&mut self) -> Result<()> {
+        for (index, scenario) in self.run.0.iter().enumerate() {
             for program in &scenario.plan.programs {
                 self.start(index, scenario, program)
                     .with_context(|| format!("program {}", program.name))?;
@@ -153,12 +178,15 @@ impl Stage<'_> {
 
     fn fill_in(&self, text: &str, index: usize, place: Place) -> String {
         let port = FIRST_PORT + index * PORTS;
-        text.replace("{host}", self.network.other_host(place))
-            .replace("{port}", &port.to_string())
-            .replace("{port1}", &(port + 1).to_string())
-            .replace("{port2}", &(port + 2).to_string())
-            .replace("{rate}", &self.lab.rate.to_string())
-            .replace("{dir}", &self.dir_of(index).to_string_lossy())
+        text.replace(
+            "{host}",
+            other_host(place, self.run.0[index].plan.has_far()),
+        )
+        .replace("{port}", &port.to_string())
+        .replace("{port1}", &(port + 1).to_string())
+        .replace("{port2}", &(port + 2).to_string())
+        .replace("{rate}", &self.lab.rate.to_string())
+        .replace("{dir}", &self.dir_of(index).to_string_lossy())
     }
 
     fn start(&mut self, index: usize, scenario: &Scenario, program: &Program) -> Result<()> {
@@ -177,7 +205,10 @@ impl Stage<'_> {
                 "PATH",
                 "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             )
-            .env("LAB_HOST", self.network.other_host(program.place))
+            .env(
+                "LAB_HOST",
+                other_host(program.place, scenario.plan.has_far()),
+            )
             .env("LAB_PORT", (FIRST_PORT + index * PORTS).to_string())
             .env("LAB_RATE", self.lab.rate.to_string())
             .env("LAB_SECONDS", lifetime.as_secs().to_string())
@@ -205,23 +236,18 @@ impl Stage<'_> {
         let lead = self.run.lead();
         let latest = lead + self.lab.watch + SLACK;
         let mut last_second = 0;
-        let mut tcpleak: Option<Child> = None;
         let done = loop {
             let second = start.elapsed().as_secs();
             let happened = self.happen(|at| last_second < at && at <= second);
             last_second = second;
             self.processes.look(&self.network.pids());
-            let ended = match &mut tcpleak {
-                None if start.elapsed() >= lead => {
-                    tcpleak = Some(self.watch()?);
-                    Ok(None)
-                }
+            let ended = match &mut self.tcpleak {
+                None if start.elapsed() >= lead => self.watch().map(|()| None),
                 None => Ok(None),
-                Some(child) => child.try_wait(),
+                Some(child) => child.try_wait().map_err(Into::into),
             };
             match (happened, ended) {
-                (Err(error), _) => break Err(error),
-                (_, Err(error)) => break Err(error.into()),
+                (Err(error), _) | (_, Err(error)) => break Err(error),
                 (_, Ok(Some(status))) => break Ok(status),
                 _ if self.lab.is_stopped() => break Err(anyhow::anyhow!("stopped")),
                 _ if start.elapsed() > latest => {
@@ -233,10 +259,6 @@ impl Stage<'_> {
                 _ => thread::sleep(PACE),
             }
         };
-        if let (Some(mut child), Err(_)) = (tcpleak, &done) {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
         self.ended_early()?;
         self.is_well(done?)
     }
@@ -252,9 +274,9 @@ impl Stage<'_> {
     }
 
     /// Starts tcpleak on the watched namespace, from outside it.
-    fn watch(&self) -> Result<Child> {
+    fn watch(&mut self) -> Result<()> {
         let report = self.dir.join("report.json");
-        Command::new("setpriv")
+        let child = Command::new("setpriv")
             .args(["--pdeathsig=KILL", "--"])
             .arg(&self.lab.tcpleak)
             .args(["leaks", "--all", "--format", "json", "--netns"])
@@ -267,7 +289,25 @@ impl Stage<'_> {
             .stdout(Stdio::null())
             .stderr(File::create(self.dir.join("tcpleak.log"))?)
             .spawn()
-            .context("cannot start tcpleak")
+            .context("cannot start tcpleak")?;
+        self.tcpleak = Some(child);
+        Ok(())
+    }
+
+    /// Waits until tcpleak has attached: on a busy machine that takes a while. Once it
+    /// has, it gives up most of what it may do.
+    fn await_attached(&mut self) -> Result<()> {
+        let start = Instant::now();
+        let Some(child) = &mut self.tcpleak else {
+            return Ok(());
+        };
+        let ours = capabilities("self");
+        while capabilities(&child.id().to_string()) == ours {
+            ensure!(child.try_wait()?.is_none(), "tcpleak has ended");
+            ensure!(start.elapsed() < SLACK, "tcpleak does not attach");
+            thread::sleep(PACE);
+        }
+        Ok(())
     }
 
     /// A program that failed has shown nothing, and proves nothing.
@@ -339,6 +379,13 @@ fn fresh(dir: PathBuf) -> Result<PathBuf> {
     Ok(dir)
 }
 
+/// What `process` may do, as the kernel tells it.
+fn capabilities(process: &str) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("CapEff:"))?;
+    Some(line.to_owned())
+}
+
 fn read(path: &Path) -> Result<Report> {
     Ok(serde_json::from_str(&fs::read_to_string(path)?)?)
 }
@@ -347,9 +394,10 @@ impl Drop for Stage<'_> {
     /// Ends what this run started, and what that started: nobody else's
     /// processes are in its namespaces.
     fn drop(&mut self) {
-        for one in &mut self.started {
-            let _ = one.child.kill();
-            let _ = one.child.wait();
+        let programs = self.started.iter_mut().map(|one| &mut one.child);
+        for child in programs.chain(&mut self.tcpleak) {
+            let _ = child.kill();
+            let _ = child.wait();
         }
         let left: Vec<_> = self.network.pids().iter().map(u32::to_string).collect();
         if !left.is_empty() {

@@ -58,9 +58,10 @@ pub(crate) struct Plan {
     /// Whether `--quick` runs it
     #[serde(default)]
     pub(crate) quick: bool,
-    /// How long the programs run before the watch starts, in seconds
+    /// How long the programs run before the watch starts, in seconds; less than 0
+    /// where they start after it
     #[serde(default = "five")]
-    pub(crate) lead_s: u64,
+    pub(crate) lead_s: i64,
     pub(crate) expect: Expectation,
     /// Settings of both namespaces
     #[serde(default)]
@@ -72,7 +73,7 @@ pub(crate) struct Plan {
     pub(crate) events: Vec<Event>,
 }
 
-const fn five() -> u64 {
+const fn five() -> i64 {
     5
 }
 

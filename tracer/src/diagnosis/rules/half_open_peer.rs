@@ -2,14 +2,17 @@
 //! was cut, a firewall forgot it. What we send is never acknowledged; and where we
 //! send nothing, nothing tells us.
 
+use std::net::IpAddr;
+
 use crate::{
     diagnosis::{
         Case, Class, Confidence, Evidence, Fault, Verdict,
+        left_behind::IDLE_MS,
         rules::Hint,
         signs::{PATIENCE_MS, SEVERAL},
         text::{connections, have, place, span},
     },
-    table::connection::{Connection, Timer},
+    table::connection::{Connection, GAP_MS, Timer},
     tcp::{Role, State},
 };
 
@@ -34,6 +37,12 @@ pub const TIMES: u64 = 6;
 /// Others whose beat must be known before one of them is missed.
 pub const OTHERS: usize = 5;
 
+/// Segments with payload received, of a connection that is in use all the time.
+pub const EXCHANGES: u32 = 10;
+
+/// Segments with payload received, of one that was used more than once or twice.
+pub const BUSY: u32 = 3;
+
 /// Milliseconds that what we sent has gone unacknowledged, or our probes have gone
 /// unanswered.
 fn unheard_ms(case: &Case<'_>, connection: &Connection) -> Option<u64> {
@@ -45,27 +54,85 @@ fn unheard_ms(case: &Case<'_>, connection: &Connection) -> Option<u64> {
     (unacknowledged || unanswered).then(|| quiet.saturating_add(case.now.ms_since(sample.at)))
 }
 
-/// Inbound connections without keepalive whose regular beat has stopped while that
-/// of all others goes on, and the longest pause of those, in milliseconds.
+/// Inbound connections without keepalive that have fallen silent, while every other
+/// one goes on in its usual way, and the longest pause of those, in milliseconds.
 fn missed<'a>(case: &Case<'a>) -> Option<(Vec<&'a Connection>, u64)> {
     if case.key.role != Role::Server {
         return None;
     }
-    let open: Vec<_> = case
-        .in_state(State::Established)
-        .filter(|c| case.unaccepted_ms(c).is_none() && c.idle_ms(case.now).is_some())
-        .collect();
-    let beats = |c: &&&Connection| c.revivals >= 2;
-    let idle = |c: &&Connection| c.idle_ms(case.now).unwrap_or(0);
-    let regular: Vec<_> = open.iter().filter(beats).copied().collect();
-    let usual_ms = regular.iter().map(|c| idle(c).max(c.longest_gap_ms.into())).max()?;
+    // Newcomers have no usual way yet.
+    let is_old = |c: &Connection| {
+        let age = c.age_ms(case.now);
+        age.is_none_or(|ms| ms >= case.watched_ms() / 2)
+    };
+    let is_known = |c: &Connection| {
+        is_old(c) && case.unaccepted_ms(c).is_none() && c.idle_ms(case.now).is_some()
+    };
+    let open = case.in_state(State::Established);
+    let open: Vec<_> = open.filter(|c| is_known(c)).collect();
+    let regular = open.iter().filter(|c| beats(c) || is_busy(case, c));
+    let usual = |c: &&Connection| idle_ms(case, c).max(c.longest_gap_ms.into());
+    let usual_ms = regular.clone().map(usual).max()?.max(GAP_MS);
     let limit = PATIENCE_MS.max(usual_ms.saturating_mul(TIMES));
+    let regular = regular.count();
+    let (silent, others): (Vec<_>, Vec<_>) =
+        open.into_iter().partition(|c| idle_ms(case, c) > limit);
+    let is_rule = regular >= OTHERS && regular == others.len();
     let has_keepalive =
         |c: &Connection| c.sample.as_ref().is_some_and(|s| s.timer == Timer::Keepalive);
-    let (silent, others): (Vec<_>, Vec<_>) = open.into_iter().partition(|c| idle(c) > limit);
-    let is_rule = regular.len() >= OTHERS && regular.len() == others.len();
     let silent: Vec<_> = silent.into_iter().filter(|c| !has_keepalive(c)).collect();
-    (is_rule && !silent.is_empty() && silent.len() < others.len()).then_some((silent, usual_ms))
+    if !is_rule || silent.is_empty() || silent.len() >= others.len() {
+        return None;
+    }
+    // Where the others do not pause, nothing tells a beat from mere traffic.
+    let silent = if others.iter().all(beats) {
+        silent
+    } else {
+        of_hosts_gone(case, &silent, &others, usual_ms)
+    };
+    (!silent.is_empty()).then_some((silent, usual_ms))
+}
+
+fn idle_ms(case: &Case<'_>, connection: &Connection) -> u64 {
+    connection.idle_ms(case.now).unwrap_or(0)
+}
+
+/// Whether it pauses and goes on, again and again.
+fn beats(connection: &&Connection) -> bool {
+    connection.revivals >= 2
+}
+
+/// Whether it was in use many times, and is.
+fn is_busy(case: &Case<'_>, connection: &Connection) -> bool {
+    let sample = connection.sample.as_ref();
+    idle_ms(case, connection) < IDLE_MS
+        && sample.is_some_and(|s| s.data_segments_in >= EXCHANGES)
+}
+
+/// Of the `silent` ones, those whose host has fallen silent as a whole and at once, in
+/// the middle of what it did. Of a client's pool some members lie idle while others
+/// are busy; where all have nothing to do they were used last at different times.
+fn of_hosts_gone<'a>(
+    case: &Case<'_>,
+    silent: &[&'a Connection],
+    others: &[&Connection],
+    usual_ms: u64,
+) -> Vec<&'a Connection> {
+    let is_gone = |host: IpAddr| {
+        let of_host = || silent.iter().filter(|c| c.remote.ip() == host);
+        let idle = || of_host().map(|c| idle_ms(case, c));
+        let apart = idle().max().unwrap_or(0) - idle().min().unwrap_or(0);
+        let was_busy = |c: &&Connection| {
+            let sample = c.sample.as_ref();
+            sample.is_some_and(|s| s.data_segments_in >= BUSY)
+        };
+        others.iter().all(|c| c.remote.ip() != host)
+            && of_host().count() >= SEVERAL
+            && of_host().all(was_busy)
+            && apart <= usual_ms.saturating_mul(2)
+    };
+    let gone = silent.iter().filter(|c| is_gone(c.remote.ip()));
+    gone.copied().collect()
 }
 
 /// See the module.

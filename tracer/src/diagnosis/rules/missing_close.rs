@@ -13,6 +13,7 @@ use crate::{
         signs::SEVERAL,
         text::{connections, have, place, program, span},
     },
+    tcp::{ClosedBy, Role},
 };
 
 /// This verdict's name.
@@ -68,6 +69,13 @@ pub fn check(case: &Case<'_>) -> Option<Verdict> {
 /// A few that are proven, or several that a pool may explain.
 pub(crate) fn hint(case: &Case<'_>) -> Option<Hint> {
     let found = Finding::of(case);
+    // Bounded is fine: a pool closed as many that were hung up on while we watched, so
+    // it comes back for them.
+    let all = found.all.len() as u64;
+    let comes_back = case.key.role == Role::Client && case.tally.ended_by(ClosedBy::Peer) >= all;
+    if comes_back && found.definite == 0 && !found.growing {
+        return None;
+    }
     let lasting = found.all.iter().filter(|a| a.outlasts(NOTABLE_MS)).count();
     let sit = format!(
         "{} {} {} been in CLOSE_WAIT, the oldest for at least {}",

@@ -3,8 +3,10 @@
 //! of them any more.
 //!
 //! One blocking call (a long poll, a slow query, `BLPOP`) looks alike, and so does a
-//! pool of them: each asks right after its last answer. Here requests were sent
-//! later, at different times, and none was answered.
+//! pool of them: each asks right after its last answer, or as soon as it is done with
+//! its work, which takes now this long and now that. Here requests were sent later, at
+//! different times, and none was answered; or a timer sent each, as a heartbeat, and
+//! those are answered at once.
 
 use crate::{
     diagnosis::{
@@ -29,6 +31,29 @@ pub const LATER_MS: u64 = 1_000;
 /// Requests sent over at least this many milliseconds were not sent at once.
 pub const SPREAD_MS: u64 = 3_000;
 
+/// A pause of at least so many milliseconds between an answer and the next request is
+/// no program's haste.
+pub const BEAT_MS: u64 = 500;
+
+/// A timer's pauses differ from one another by no more than one part in so many.
+pub const ALIKE: u64 = 5;
+
+/// Answers that make a habit.
+pub const BEATS: u32 = 3;
+
+/// Whether a timer sent all these requests: each after the same pause since the last
+/// of several answers.
+fn is_heartbeat(waiting: &[&Sample]) -> bool {
+    let pause = |s: &&Sample| s.data_received_ms?.checked_sub(s.data_sent_ms?);
+    let pauses = || waiting.iter().filter_map(pause);
+    let (Some(least), Some(most)) = (pauses().min(), pauses().max()) else {
+        return false;
+    };
+    least >= BEAT_MS
+        && most - least <= least / ALIKE
+        && waiting.iter().all(|s| s.data_segments_in >= BEATS)
+}
+
 /// See the module.
 #[must_use]
 pub fn check(case: &Case<'_>) -> Option<Verdict> {
@@ -46,14 +71,20 @@ pub fn check(case: &Case<'_>) -> Option<Verdict> {
     let before = case.tally.curve.iter().rfind(|point| point.at <= began);
     let ended = before.map_or(0, |point| point.opened.saturating_sub(point.live));
     let has_ended = ended != case.tally.closed;
-    let waiting: Vec<u64> = samples
+    let mut waiting: Vec<&Sample> = samples
         .iter()
+        .copied()
         .filter(|s| awaits_answer(s) && s.send_q == 0 && s.data_segments_in > 0)
-        .filter_map(|s| s.data_sent_ms)
-        .filter(|&sent| sent + LATER_MS <= silent_ms)
         .collect();
-    let (first, last) = (waiting.iter().max()?, waiting.iter().min()?);
-    if has_ended || waiting.len() < SEVERAL || first - last < SPREAD_MS {
+    let beats = waiting.len() == samples.len() && is_heartbeat(&waiting);
+    if !beats {
+        let is_later = |sent: u64| sent + LATER_MS <= silent_ms;
+        waiting.retain(|s| s.data_sent_ms.is_some_and(is_later));
+    }
+    let sent = || waiting.iter().filter_map(|s| s.data_sent_ms);
+    let (first, last) = (sent().max()?, sent().min()?);
+    let is_apart = beats || first - last >= SPREAD_MS;
+    if has_ended || waiting.len() < SEVERAL || !is_apart {
         return None;
     }
     let affected = waiting.len();
@@ -67,7 +98,7 @@ pub fn check(case: &Case<'_>) -> Option<Verdict> {
         },
         fault: Some(Fault::Peer),
         why: format!(
-            "no connection {} has brought an answer for {}, and requests sent since on {} are acknowledged by the peer's kernel: its host is alive, its program hangs",
+            "no connection {} has brought an answer for {}, and requests on {} are acknowledged by the peer's kernel: its host is alive, its program hangs",
             place(case),
             span(silent_ms),
             connections(affected),
@@ -75,9 +106,10 @@ pub fn check(case: &Case<'_>) -> Option<Verdict> {
         fix: case.fix(CODE),
         evidence: vec![
             Evidence::new("connections with a request unanswered", affected),
+            Evidence::new("each sent by a timer since its last answer", beats),
             Evidence::new("last answer on any connection, ms ago", silent_ms),
-            Evidence::new("first request sent after it, ms ago", *first),
-            Evidence::new("last request sent after it, ms ago", *last),
+            Evidence::new("first request unanswered, ms ago", first),
+            Evidence::new("last request unanswered, ms ago", last),
         ],
         affected,
     })

@@ -21,7 +21,7 @@ pub const FILLED: usize = 5;
 
 /// The pause after a connection's use and before the next is opened, in
 /// milliseconds, that a warm-up does not make: it opens the next one at once.
-pub const PAUSE_MS: u64 = 200;
+pub const PAUSE_MS: u64 = 50;
 
 /// Opens must have stopped for this many milliseconds, in a watch of any length.
 pub const STOPPED_MS: u64 = 15_000;

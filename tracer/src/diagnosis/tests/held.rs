@@ -215,7 +215,9 @@ fn a_pool_whose_members_do_not_come_back() {
 #[test]
 fn a_pool_that_was_warmed_up_or_is_of_no_size() {
     // The next one is opened at once.
-    is_healthy(&filled(10, 5, 40_000));
+    let edge = pool_exhausted::PAUSE_MS;
+    is_healthy(&filled(10, edge - 1, 40_000));
+    assert_eq!(filled(10, edge, 40_000).code(), pool_exhausted::CODE);
     is_healthy(&filled(11, 500, 40_000));
     is_healthy(&filled(4, 500, 40_000));
     // It may go on: at this rate the next is not overdue.

@@ -176,6 +176,24 @@ fn a_snapshot_from_before_the_hang_up_proves_nothing() {
 }
 
 #[test]
+fn a_pool_that_comes_back_for_those_hung_up_on() {
+    let closed = |n: u64, waiting| {
+        let mut pool = site().with(6, waiting).closed(24, 60_000, 15_000);
+        pool.tally.ended_by[ClosedBy::Peer as usize] = n;
+        pool
+    };
+    for age in [8_000, 20_000] {
+        assert_eq!(closed(6, close_wait(age)).code(), HEALTHY);
+        assert_eq!(closed(5, close_wait(age)).code(), UNKNOWN);
+    }
+    // It knows of these.
+    let known = closed(24, close_wait(20_000)).with(2, close_wait(20_000).recv_q(0));
+    assert_eq!(known.code(), UNKNOWN);
+    // A server has no pool.
+    assert_eq!(closed(24, close_wait(8_000)).server().code(), UNKNOWN);
+}
+
+#[test]
 fn a_busy_server_passes_through_close_wait() {
     let busy = site().server().with(500, established(30_000, 5));
     assert_eq!(

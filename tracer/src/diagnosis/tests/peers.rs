@@ -11,7 +11,7 @@ use crate::{
         testing::{Conn, Site, established, site},
     },
     table::connection::Timer,
-    tcp::{ClosedBy, Role},
+    tcp::{ClosedBy, Role, State},
 };
 
 const HALF_OPEN: &str = half_open_peer::CODE;
@@ -126,6 +126,38 @@ fn idle_clients_are_not_gone() {
     is_healthy(&site().with(6, beating(2_000)).with(3, silent(600_000)));
 }
 
+#[test]
+fn a_host_falls_silent_as_a_whole() {
+    let from = |host: u8, conn: Conn| {
+        let mut conn = conn.edit(|sample| sample.data_segments_in = 20);
+        conn.0.remote = ([10, 0, 0, host], 40_000).into();
+        conn
+    };
+    let busy = |host| from(host, established(0, 300).inherited());
+    let gone = |host, n| {
+        let silent = move |i| from(host, silent(70_000 + i * 100));
+        site().server().with(14, busy(1)).each(n, silent)
+    };
+    let verdict = gone(2, 12).judge();
+    assert_eq!((verdict.code, verdict.class), (HALF_OPEN, Class::Stuck));
+    assert_eq!(
+        (verdict.confidence, verdict.affected),
+        (Confidence::Medium, 12)
+    );
+    // Newcomers do not count.
+    let visited = gone(2, 12).with(3, from(3, established(29_000, 9_000)));
+    assert_eq!(visited.code(), HALF_OPEN);
+    // Idle members of a pool whose others are busy; too few; used last now and then.
+    is_healthy(&gone(1, 12));
+    is_healthy(&gone(2, 2));
+    let drained = |i| from(2, silent(70_000 + i * 9_000));
+    is_healthy(&site().server().with(14, busy(1)).each(12, drained));
+    // Never much used; and where others are as good as idle, too.
+    let unused = from(2, silent(70_000)).edit(|sample| sample.data_segments_in = 2);
+    is_healthy(&site().server().with(14, busy(1)).with(12, unused));
+    is_healthy(&gone(2, 12).with(1, from(3, silent(20_000))));
+}
+
 /// Asked `asked` ms ago; the last answer came `answered` ms ago.
 fn asked(asked: u64, answered: u64) -> Conn {
     established(0, 0)
@@ -147,6 +179,30 @@ fn a_peer_that_hangs_answers_nobody() {
     let early = wedged(30_000).judge();
     assert_eq!((early.code, early.confidence), (WEDGED, Confidence::Low));
     is_healthy(&wedged(29_000));
+}
+
+/// Asks `pause` after its last answer, which came `answered` ms ago after others.
+fn pulse(answered: u64, pause: u64) -> Conn {
+    asked(answered - pause, answered).edit(|sample| sample.data_segments_in = 9)
+}
+
+#[test]
+fn heartbeats_that_nobody_answers() {
+    let beats = site().each(5, |i| pulse(50_000 + i * 50, 1_000 + i * 20));
+    let verdict = beats.judge();
+    assert_eq!((verdict.code, verdict.class), (WEDGED, Class::Stuck));
+    assert_eq!((verdict.confidence, verdict.affected), (Confidence::Low, 5));
+    // Workers ask when they are done, and wait until there is something to do.
+    is_healthy(&site().each(9, |i| pulse(50_000 + i * 50, 1_000 + i * 300)));
+    is_healthy(&site().each(9, |i| pulse(50_000 + i * 50, 100)));
+    // The first of its kind is answered late, perhaps.
+    is_healthy(&site().each(9, |i| {
+        pulse(50_000 + i * 50, 1_000).edit(|s| s.data_segments_in = 2)
+    }));
+    // One that lies idle was answered; two are few.
+    is_healthy(&beats.clone().with(1, established(90_000, 60_000)));
+    is_healthy(&site().with(2, pulse(50_000, 1_000)));
+    is_healthy(&beats.closed(3, 30_000, 50));
 }
 
 #[test]
@@ -214,6 +270,24 @@ fn requests_that_pile_up_unanswered() {
 }
 
 #[test]
+fn a_request_in_the_same_tick_as_the_answer_before() {
+    let tie = |acknowledged: u64, timer| {
+        site().each(30, move |i| {
+            let age = i * 2_000 + 100;
+            let asked = established(age, 0).moved(Some(age - 1), Some(age - 1));
+            asked.edit(|sample| {
+                sample.ack_received_ms = Some(age - acknowledged);
+                sample.timer = timer;
+            })
+        })
+    };
+    assert_eq!(tie(41, Timer::None).code(), UNANSWERED);
+    // The answer was the last, or nothing tells.
+    assert_ne!(tie(1, Timer::None).code(), UNANSWERED);
+    assert_ne!(tie(41, Timer::Keepalive).code(), UNANSWERED);
+}
+
+#[test]
 fn long_polls_do_not_pile_up() {
     let polls = established(0, 0)
         .inherited()
@@ -262,6 +336,16 @@ fn requests_that_meet_the_peers_timeout() {
     assert_eq!(verdict.fault, Some(Fault::Config));
     is_healthy(&races(1, 8, timer));
     is_healthy(&races(2, 4, timer));
+    // Closed before it was read: a RST without a FIN.
+    let mut unread = races(0, 8, timer);
+    unread.tally.failures.record(5_100);
+    is_healthy(&unread);
+    unread.tally.failures.record(5_300);
+    assert_eq!(unread.code(), RACE);
+    // At another age.
+    let mut other = races(0, 8, timer);
+    (0..9).for_each(|_| other.tally.failures.record(2_000));
+    is_healthy(&other);
     // A restart meets all ages; a server that closes after each answer none.
     is_healthy(&races(3, 9, |i| 500 << i));
     is_healthy(&races(3, 9, |_| 20));
@@ -305,6 +389,30 @@ fn those_forgotten_just_now_hang() {
     assert_eq!(path.code(), DROP);
     // Nobody else is alive there: the peer is gone.
     assert_eq!(site().with(3, hanging).code(), HALF_OPEN);
+}
+
+#[test]
+fn given_up_one_after_the_other_while_new_ones_work() {
+    let lost = |sent_ago: u64, paused: u32| {
+        let mut conn = unacknowledged(sent_ago, 6)
+            .edit(|s| s.ack_received_ms = Some(sent_ago + u64::from(paused)));
+        conn.0.state = State::FinWait1;
+        conn.0.quiet_ms = std::num::NonZeroU32::new(paused);
+        conn
+    };
+    let drops = site().each(6, |i| lost(10_000 + i * 6_000, 15_000));
+    // Nobody else is alive there.
+    assert_ne!(drops.code(), DROP);
+    let path = drops
+        .clone()
+        .each(4, |i| established(12_000 + i * 6_000, 500));
+    assert_eq!(path.code(), DROP);
+    // An outage, after which new ones work.
+    let outage = site().each(6, |i| lost(30_000 + i * 1_000, 15_000));
+    assert_ne!(outage.with(4, established(20_000, 500)).code(), DROP);
+    // Those in use hang too.
+    let all = path.each(6, |i| lost(10_000 + i * 6_000, 200));
+    assert_ne!(all.code(), DROP);
 }
 
 /// We closed `closed` in a minute, of which `waiting` are in FIN_WAIT2 now.

@@ -116,6 +116,9 @@ fn sent_to_in_vain_is_not_revived() {
     };
     script.measured(10, lost(200, 3), 20, 10);
     script.measured(15, lost(2_000, 5), 20, 10);
+    // Nor has it moved since.
+    let sample = script.only().sample.expect("measured");
+    assert_eq!(sample.idle_ms(), Some(9_000));
     let quiet = script.only().quiet_ms.map(std::num::NonZeroU32::get);
     assert_eq!((script.only().revivals, quiet), (0, Some(4_000)));
     // The age at which it was sent to is what counts, not that at the end.
