@@ -1,7 +1,7 @@
 //! What is lost is said, and does no harm to what is told afterwards.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::TcpStream,
     thread::sleep,
     time::{Duration, Instant},
@@ -168,6 +168,9 @@ fn leaks_is_right_after_a_loss() -> Result<()> {
 /// `TCPLEAK_STOP_SECONDS` sets another time.
 const STOPPED: u64 = 5;
 
+/// Connections that wait for a snapshot; a new one takes the oldest's place.
+const PROBES: usize = 100;
+
 /// One connection of so many is kept.
 const KEPT: u32 = 100;
 
@@ -206,14 +209,18 @@ fn after_a_storm_that_it_slept_through_it_knows_what_is_open() -> Result<()> {
         storm.port
     ))?;
     // What the first snapshot finds was there before, as far as can be told.
-    let mut probe = storm.pair()?;
+    let mut probes = VecDeque::new();
     wait_for("the first snapshot", || {
-        probe = storm.pair()?;
+        probes.push_back(storm.pair()?);
+        // Each is there for as long as it takes to look for its holders.
+        if probes.len() > PROBES {
+            probes.pop_front();
+        }
         let lines = tcpleak.lines()?;
         let is_told = lines.iter().any(|event| event["holders"].is_array());
         Ok(is_told.then_some(()))
     })?;
-    drop(probe);
+    drop(probes);
     let open = sleep_through(&storm, &tcpleak)?;
     let since = Instant::now();
     let mut read = 0;

@@ -104,9 +104,10 @@ impl Base {
 }
 
 /// How much of what is done many times an emulated processor does.
-const LESS: [(&str, &str); 4] = [
+const LESS: [(&str, &str); 5] = [
     ("TCPLEAK_KILLS", "8"),
     ("TCPLEAK_MIDDLE", "1000"),
+    ("TCPLEAK_MODEL_CONNECTIONS", "200"),
     ("TCPLEAK_REFUSALS", "8"),
     ("TCPLEAK_REQUESTS", "50"),
 ];
