@@ -1,6 +1,6 @@
 //! Looks things up in what `tcpleak` printed.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 /// The elements of a list.
@@ -21,11 +21,13 @@ pub(crate) fn groups_of(report: &Value, pid: u32) -> Result<Vec<&Value>> {
 /// A process's only group of that role.
 pub(crate) fn group_of<'a>(report: &'a Value, pid: u32, role: &str) -> Result<&'a Value> {
     let groups = groups_of(report, pid)?;
-    let mut groups = groups.into_iter().filter(|group| group["role"] == role);
-    let group = groups.next();
-    let group = group.with_context(|| format!("process {pid} has no {role} group in {report}"))?;
-    anyhow::ensure!(groups.next().is_none(), "{pid} has several {role} groups");
-    Ok(group)
+    let groups = groups.into_iter().filter(|group| group["role"] == role);
+    let groups: Vec<_> = groups.collect();
+    match groups[..] {
+        [] => bail!("process {pid} has no {role} group in {report}"),
+        [group] => Ok(group),
+        _ => bail!("{pid} has several {role} groups: {groups:?}"),
+    }
 }
 
 /// The file descriptors of a group's connections, sorted.
