@@ -1,6 +1,7 @@
 //! Connections as fast as this machine makes them, most of them closed at once.
 
 use std::{
+    collections::VecDeque,
     io::{ErrorKind, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     sync::{
@@ -10,16 +11,21 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Addresses of loopback that are connected to in turn: each has local ports of its
-/// own, which TIME_WAIT keeps for a second or more.
+/// own, and a pair of ends in TIME_WAIT cannot be had again at once.
 const ADDRESSES: u32 = 200;
 
-/// So many at most wait to be accepted: where the listener's queue overflows, a connect
+/// So many at most wait for the server: where the listener's queue overflows, a connect
 /// waits a second for its second SYN.
-const WAITING: u32 = 64;
+const WAITING: usize = 64;
+
+/// What a client asks of the server: to close first, so that TIME_WAIT takes none of the
+/// local ports that other tests want; or to keep the connection.
+const CLOSE: &[u8] = b"c";
+const KEEP: &[u8] = b"k";
 
 /// A listener on every address of loopback, and what connects to it.
 pub(crate) struct Storm {
@@ -56,21 +62,20 @@ impl Storm {
         Ok([client, server])
     }
 
-    /// From now on: one thread opens connections and closes them at once, but for
-    /// every `keep`th; another one accepts them and closes what the first closed.
+    /// From now on: one thread opens connections, another one accepts them and closes
+    /// them at once, but for every `keep`th.
     pub(crate) fn blow(&self, keep: u32) -> Result<Blowing> {
-        let [opened, accepted] = [(); 2].map(|()| Arc::new(AtomicU32::new(0)));
+        let opened = Arc::new(AtomicU32::new(0));
         let [stop, over] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
         let listener = self.listener.try_clone()?;
         listener.set_nonblocking(true)?;
         let opener = thread::spawn({
-            let (opened, accepted) = (Arc::clone(&opened), Arc::clone(&accepted));
-            let (port, stop) = (self.port, Arc::clone(&stop));
-            move || open_all(port, keep, [&opened, &accepted], &stop)
+            let (port, opened, stop) = (self.port, Arc::clone(&opened), Arc::clone(&stop));
+            move || open_all(port, keep, &opened, &stop)
         });
         let accepter = thread::spawn({
             let over = Arc::clone(&over);
-            move || accept_all(&listener, &accepted, &over)
+            move || accept_all(&listener, &over)
         });
         Ok(Blowing {
             opened,
@@ -101,46 +106,47 @@ impl Blowing {
     }
 }
 
-fn open_all(
-    port: u16,
-    keep: u32,
-    [opened, accepted]: [&AtomicU32; 2],
-    stop: &AtomicBool,
-) -> Result<Vec<TcpStream>> {
+fn open_all(port: u16, keep: u32, opened: &AtomicU32, stop: &AtomicBool) -> Result<Vec<TcpStream>> {
     let mut kept = Vec::new();
+    let mut waiting = VecDeque::new();
     while !stop.load(Relaxed) {
         let number = opened.load(Relaxed);
-        if number.wrapping_sub(accepted.load(Relaxed)) >= WAITING {
-            thread::yield_now();
-            continue;
-        }
         let address = u32::from(Ipv4Addr::new(127, 1, 0, 1)) + number % ADDRESSES;
         let address = SocketAddr::from((Ipv4Addr::from(address), port));
         let mut client = TcpStream::connect(address)
             .with_context(|| format!("connection {number} to {address}"))?;
         opened.store(number + 1, Relaxed);
         if number.is_multiple_of(keep) {
-            client.write_all(b"k")?;
+            client.write_all(KEEP)?;
             kept.push(client);
+        } else {
+            client.write_all(CLOSE)?;
+            waiting.push_back(client);
         }
+        if waiting.len() > WAITING
+            && let Some(mut oldest) = waiting.pop_front()
+        {
+            // The server's FIN.
+            ensure!(oldest.read(&mut [0])? == 0, "the server says something");
+        }
+    }
+    for mut client in waiting {
+        ensure!(client.read(&mut [0])? == 0, "the server says something");
     }
     Ok(kept)
 }
 
-fn accept_all(
-    listener: &TcpListener,
-    accepted: &AtomicU32,
-    over: &AtomicBool,
-) -> Result<Vec<TcpStream>> {
+fn accept_all(listener: &TcpListener, over: &AtomicBool) -> Result<Vec<TcpStream>> {
     let mut kept = Vec::new();
     loop {
         // Asked first: what is in the queue then is accepted yet.
         let is_over = over.load(Relaxed);
         match listener.accept() {
             Ok((mut server, _)) => {
-                accepted.fetch_add(1, Relaxed);
                 server.set_nonblocking(false)?;
-                if server.read(&mut [0])? > 0 {
+                let mut asked = [0];
+                server.read_exact(&mut asked)?;
+                if asked == KEEP {
                     kept.push(server);
                 }
             }
