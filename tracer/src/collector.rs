@@ -329,7 +329,12 @@ impl Collector {
         let timeless = snapshot.nameless.iter().map(|socket| socket.ends.netns);
         self.timeless = timeless.collect::<FxHashSet<_>>().len();
         let selection = &self.selection;
-        let tree = self.tracer.tree()?;
+        // Asks the kernel, which most traces have no need of.
+        let tree = if self.selection.tree {
+            self.tracer.tree()?
+        } else {
+            FxHashSet::default()
+        };
         let prefers = |holder: &Holder| {
             tree.contains(&holder.pid) || selection.prefers(holder.pid, holder.comm.bytes())
         };

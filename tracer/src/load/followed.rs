@@ -54,6 +54,7 @@ impl Tracer {
         // A key that goes meanwhile is a process that has ended.
         Ok(tree.keys().filter_map(Result::ok).collect())
     }
+
     /// Whether bpf(2) lets this thread look into a map.
     #[must_use]
     pub fn is_readable(&self) -> bool {
