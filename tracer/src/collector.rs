@@ -248,7 +248,8 @@ impl Collector {
     }
 
     /// Follows events until `end` is done, with a snapshot first, steadily, and
-    /// soon after a loss. `checkpoint` is the distance of points on the sites' curves.
+    /// soon after a loss. `end` begins after the first: once what was there is known
+    /// and what comes is seen. `checkpoint` is the distance of points on the sites' curves.
     ///
     /// # Errors
     /// Where the kernel's answers cannot be read, or the observer fails.

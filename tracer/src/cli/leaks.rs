@@ -12,7 +12,7 @@ use super::{
     outlet::Outlet,
     output::Sink,
     progress::Progress,
-    runtime, say, selection,
+    runtime, say, say_ready, selection,
 };
 use crate::{
     collector::{Attached, Collector},
@@ -84,6 +84,7 @@ async fn watch(
     let mut collector = Collector::new(attached, selection.clone())?;
     let mut progress = Progress::new(args.watch, collector.from);
     let end = async {
+        say_ready();
         tokio::select! {
             () = sleep(args.watch) => {}
             () = interrupted => {}

@@ -207,6 +207,13 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
         .context("cannot start the event loop")
 }
 
+/// Tells whoever started this as a service, or set NOTIFY_SOCKET, that what was open is
+/// known and what comes is seen: sd_notify(3), READY=1.
+fn say_ready() {
+    // Where nobody listens any more there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+}
+
 /// Done at Ctrl-C or SIGTERM.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::{
     Outcome, args::TraceArgs, interrupted, is_in_cgroup, load_options, outlet::Outlet,
-    output::Sink, runtime, say, selection,
+    output::Sink, runtime, say, say_ready, selection,
 };
 use crate::{
     clock::{BootTime, WallClock},
@@ -62,6 +62,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<Outcome> {
         };
         let is_stopped = Cell::new(false);
         let end = async {
+            say_ready();
             match args.watch {
                 Some(watch) => tokio::select! {
                     () = sleep(watch) => {}

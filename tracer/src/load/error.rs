@@ -4,9 +4,10 @@
 use std::io;
 
 use aya::programs::ProgramError;
+use caps::Capability;
 use thiserror::Error;
 
-use super::tracefs::Lack;
+use super::{privileges, tracefs::Lack};
 
 /// Why nothing can be traced, and what to do about it.
 #[derive(Debug, Error)]
@@ -43,6 +44,10 @@ impl Refused {
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self {
+            Self::NotPermitted(_) if is_perf_for_admins() => {
+                "run as root, grant CAP_SYS_ADMIN, or `sysctl kernel.perf_event_paranoid=2`: above \
+                 that, this kernel's distributor lets nobody else follow system calls"
+            }
             Self::NotPermitted(_) => {
                 "run as root, or grant the capabilities that `tcpleak doctor` lists; under \
                  lockdown=confidentiality not even root may"
@@ -73,6 +78,16 @@ impl Refused {
             _ => Self::Failed(text),
         }
     }
+}
+
+/// Whether the distributor's kernel asks for CAP_SYS_ADMIN where others ask for
+/// CAP_PERFMON: levels above 2 are an addition of Debian's, which Ubuntu has, too.
+fn is_perf_for_admins() -> bool {
+    let level = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid");
+    let level = level
+        .ok()
+        .and_then(|level| level.trim().parse::<i32>().ok());
+    level.is_some_and(|level| level > 2) && !privileges::has(Capability::CAP_SYS_ADMIN)
 }
 
 impl From<ProgramError> for Refused {

@@ -13,8 +13,11 @@ use anyhow::{Context, Result, anyhow};
 use aya::{
     Btf, Ebpf, EbpfLoader, Endianness,
     maps::{MapData, RingBuf},
+    util::KernelVersion,
 };
 use aya_log::EbpfLogger;
+use bytesize::ByteSize;
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use tracer_common::{
     config::{
         Config, FOLLOWED_SOCKETS, Filter, IN_FLIGHT_CALLS, MAX_RING_BYTES, MIN_RING_BYTES,
@@ -205,7 +208,7 @@ impl Tracer {
     /// One line that names what is missing and what to do. Nothing stays attached.
     pub fn attach(options: &Options) -> Result<Self> {
         let kernel = Kernel::read(options.btf.as_deref())?;
-        raise_memlock();
+        raise_memlock(options.ring_bytes)?;
         let mut ebpf = load(&kernel, options, false)?;
         let mut chosen = choose(&kernel, options, &mut ebpf)?;
         if !chosen.has_cookie() {
@@ -443,11 +446,27 @@ fn no_plan(only: Option<PlanName>, refused: &[Refusal<Refused>]) -> anyhow::Erro
 }
 
 /// Before 5.11 the kernel counts maps against RLIMIT_MEMLOCK, whose default is
-/// less than one ring. Where it may not be raised later kernels do not mind, and
-/// earlier ones say so when the maps are made.
-fn raise_memlock() {
-    let all = nix::sys::resource::RLIM_INFINITY;
-    let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_MEMLOCK, all, all);
+/// less than one ring (`bpf_map_charge_init`, kernel/bpf/syscall.c). Later kernels do
+/// not mind where it may not be raised.
+fn raise_memlock(ring_bytes: u32) -> Result<(), Blocked> {
+    let (which, all) = (Resource::RLIMIT_MEMLOCK, RLIM_INFINITY);
+    let counts = KernelVersion::current().is_ok_and(|kernel| kernel < KernelVersion::new(5, 11, 0));
+    if setrlimit(which, all, all).is_ok() || !counts {
+        return Ok(());
+    }
+    match getrlimit(which) {
+        Ok((limit, _)) if limit < u64::from(ring_bytes) => Err(Blocked {
+            why: format!(
+                "before Linux 5.11 the kernel counts eBPF maps as locked memory, of which this \
+                 process may have {}",
+                ByteSize::b(limit)
+            ),
+            fix: "run as root (sudo tcpleak ...), grant CAP_SYS_RESOURCE, or lift the limit with \
+                  `ulimit -l unlimited`, or LimitMEMLOCK=infinity in a systemd unit"
+                .to_owned(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Length of a jiffy in nanoseconds: the resolution of the clocks that tick with

@@ -63,5 +63,8 @@ pub(super) const PLAN: Plan = Plan {
     needs: &[
         CLOSE, TIME_WAIT, GONE, ACCEPT, CONNECT, RESET, EXIT, FORK, STATE,
     ],
-    blind: &["the fd of connections opened or accepted by io_uring, until a snapshot"],
+    blind: &[
+        "the fd of connections opened or accepted by io_uring, until a snapshot",
+        "who accepts in a call that waited in accept(2) at the start, until a snapshot",
+    ],
 };

@@ -1,7 +1,7 @@
 //! What is lost is said, and does no harm to what is told afterwards.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     net::TcpStream,
     thread::sleep,
     time::{Duration, Instant},
@@ -60,14 +60,6 @@ fn trace_tells_what_a_snapshot_mended() -> Result<()> {
         "trace --ring-size 64KiB --port {port} --format jsonl"
     ))?;
     ends.ask("hold 8")?;
-    // What the first snapshot finds was there before, as far as can be told.
-    wait_for("the first snapshot", || {
-        ends.ask("hold 1")?;
-        ends.ask("drop 1")?;
-        let lines = tcpleak.lines()?;
-        let is_told = lines.iter().any(|event| event["holders"].is_array());
-        Ok(is_told.then_some(()))
-    })?;
     tcpleak.signal(Signal::SIGSTOP)?;
     ends.ask(MANY)?;
     // Neither these ends nor these births can be heard.
@@ -168,9 +160,6 @@ fn leaks_is_right_after_a_loss() -> Result<()> {
 /// `TCPLEAK_STOP_SECONDS` sets another time.
 const STOPPED: u64 = 5;
 
-/// Connections that wait for a snapshot; a new one takes the oldest's place.
-const PROBES: usize = 100;
-
 /// One connection of so many is kept.
 const KEPT: u32 = 100;
 
@@ -208,19 +197,6 @@ fn after_a_storm_that_it_slept_through_it_knows_what_is_open() -> Result<()> {
         "trace --ring-size 64KiB --port {} --format jsonl",
         storm.port
     ))?;
-    // What the first snapshot finds was there before, as far as can be told.
-    let mut probes = VecDeque::new();
-    wait_for("the first snapshot", || {
-        probes.push_back(storm.pair()?);
-        // Each is there for as long as it takes to look for its holders.
-        if probes.len() > PROBES {
-            probes.pop_front();
-        }
-        let lines = tcpleak.lines()?;
-        let is_told = lines.iter().any(|event| event["holders"].is_array());
-        Ok(is_told.then_some(()))
-    })?;
-    drop(probes);
     let open = sleep_through(&storm, &tcpleak)?;
     let since = Instant::now();
     let mut read = 0;

@@ -15,7 +15,7 @@ use crate::{command, place, test};
 
 /// Besides [`test::TOOLS`], what the tests, their programs and `init.sh` start.
 /// Those with a path are looked for by it in the guest, too.
-const PROGRAMS: [&str; 19] = [
+const PROGRAMS: [&str; 20] = [
     "/bin/sh",
     "/sbin/modprobe",
     "/usr/bin/python3",
@@ -27,6 +27,7 @@ const PROGRAMS: [&str; 19] = [
     "mkfifo",
     "mount",
     "mountpoint",
+    "prlimit",
     "rm",
     "setpriv",
     "sleep",

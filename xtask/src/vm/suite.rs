@@ -15,9 +15,9 @@ const OF_NO_KERNEL: [&str; 5] = [
     "verdicts::churn_that_uses_up_ports",
 ];
 
-/// And of tests that load nothing into the kernel: they run with the first plan
-/// only.
-const OF_NO_PLAN: [&str; 1] = ["ps::"];
+/// And of tests that load nothing into the kernel, or hang on hooks that all plans
+/// share: they run with the first plan only.
+const OF_NO_PLAN: [&str; 2] = ["check::", "ps::"];
 
 /// Parts of the names of tests whose outcome hangs on the kernel most: what each
 /// record says, what snapshots find, and where a task's registers lie.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{Actors, ROLES, ended, of};
+use super::{Actors, ROLES, ended, of, texts};
 use crate::support::{
     Program, Tcpleak,
     report::{fds, group_of, list, numbers},
@@ -162,11 +162,35 @@ fn datadog_agent_32718_more_blocked_accepts_than_return_slots() -> Result<()> {
     accepted_by_its_thread(60)
 }
 
+/// A trampoline does not see the return of a call that it did not see begin, and the
+/// plan says so.
+#[test]
+fn an_accept_that_waited_at_the_start_is_told_or_said_not_to_be() -> Result<()> {
+    let mut acceptors = Program::start("acceptors", "1")?;
+    let port = acceptors.hear()?["port"].clone();
+    acceptors.ask("block")?;
+    let watch = Tcpleak::watching(&format!("leaks --port {port} --for 1h --format json"))?;
+    let tcpleak = Tcpleak::watching(&format!("trace --port {port} --format jsonl"))?;
+    let accepted = acceptors.ask("connect")?["accepted"][0].clone();
+    let events = ended(tcpleak, 2)?;
+    let gone = of(&events, "gone", "server").next().context("not told")?;
+    let is_told = json!([gone["remote"], gone["tid"], gone["fd"]]) == accepted;
+    let report = watch.interrupt()?.json()?;
+    let blind = texts(&report, "blind")?;
+    let is_said = blind
+        .iter()
+        .any(|said| said.contains("waited in accept(2) at the start"));
+    assert_eq!(is_said, report["plan"] == "fentry", "{blind:?}");
+    assert!(is_told || is_said, "{gone}");
+    Ok(())
+}
+
 /// Asserts that each connection has the thread that took it, and its fd.
 fn accepted_by_its_thread(threads: usize) -> Result<()> {
     let mut acceptors = Program::start("acceptors", &threads.to_string())?;
     let port = acceptors.hear()?["port"].clone();
     let tcpleak = Tcpleak::watching(&format!("trace --port {port} --format jsonl"))?;
+    acceptors.ask("block")?;
     let accepted = acceptors.ask("connect")?["accepted"].clone();
     let accepted = accepted.as_array().context("no list")?;
     assert_eq!(accepted.len(), threads);

@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tracer::load::privileges::PRIVILEGES;
 
+use super::is_before;
 use crate::support::{balance, tcpleak::with_plan};
 
 /// Holds a connection to itself and opens others all the time, for an instant
@@ -103,7 +104,7 @@ impl User {
             )
             .chain([program.clone()])
             .collect();
-        Ok(Self {
+        let user = Self {
             words,
             program,
             directory,
@@ -116,7 +117,20 @@ impl User {
                 "ip link set lo up; exec \"$@\"",
                 "sh",
             ])?,
+        };
+        // Where eBPF maps count as locked memory.
+        Ok(if is_before(5, 11)? {
+            user.with_locked_memory("unlimited")
+        } else {
+            user
         })
+    }
+
+    /// And may lock so much memory.
+    pub(super) fn with_locked_memory(mut self, bytes: &str) -> Self {
+        let limit = format!("--memlock={bytes}");
+        self.words.splice(0..0, ["prlimit".to_owned(), limit]);
+        self
     }
 
     pub(super) fn command(&self) -> Command {

@@ -1,7 +1,6 @@
 """crowd COUNT: COUNT connections between two processes, while a third opens and
 closes others to the same listener. Says the port, the processes, and the fds of
-each connection by the client's port. With `probe` it opens one more and closes
-the one before, with `close` all."""
+each connection by the client's port. With `close` it closes all."""
 
 import os
 import resource
@@ -77,25 +76,14 @@ say(
     fds=[[at, fd, servers[at].fileno()] for at, fd in sorted(clients.items())],
 )
 listener.setblocking(False)
-probe = None
-while True:
-    if ended_within(0):
-        command = sys.stdin.readline().strip()
-        if command != "probe":
-            break
-        probe = socket.create_connection(("127.0.0.1", port))
-        say(probe=probe.getsockname()[1])
-    # The churner's connections, and the probe's other end.
+while not ended_within(0):
+    # The churner's connections.
     try:
-        accepted, (_, other) = listener.accept()
+        accepted, _ = listener.accept()
     except BlockingIOError:
         time.sleep(0.0005)
         continue
-    if probe is not None and other == probe.getsockname()[1]:
-        probed = accepted
-    else:
-        read_until_closed(accepted)
-probe = probed = None
+    read_until_closed(accepted)
 os.write(close_now, b".")
 for server in servers.values():
     read_until_closed(server)

@@ -55,13 +55,6 @@ impl Storm {
         Ok(Self { port, listener })
     }
 
-    /// Both ends of one connection.
-    pub(crate) fn pair(&self) -> Result<[TcpStream; 2]> {
-        let client = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
-        let (server, _) = self.listener.accept()?;
-        Ok([client, server])
-    }
-
     /// From now on: one thread opens connections, another one accepts them and closes
     /// them at once, but for every `keep`th.
     pub(crate) fn blow(&self, keep: u32) -> Result<Blowing> {

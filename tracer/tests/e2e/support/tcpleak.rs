@@ -6,6 +6,7 @@ use std::{
     fs,
     fs::File,
     io::{Read, Seek, SeekFrom},
+    os::unix::net::UnixDatagram,
     process::Stdio,
     thread,
     time::Duration,
@@ -27,6 +28,8 @@ use super::{
 pub(crate) struct Tcpleak {
     running: Running,
     output: TempDir,
+    /// What it tells a service manager.
+    notices: UnixDatagram,
 }
 
 /// What a `tcpleak` that has ended left behind.
@@ -50,6 +53,9 @@ impl Tcpleak {
     pub(crate) fn start_under(wrapper: &[String], arguments: &str) -> Result<Self> {
         let output = TempDir::new()?;
         let file = |name| File::create(output.path().join(name));
+        let manager = output.path().join("manager");
+        let notices = UnixDatagram::bind(&manager)?;
+        notices.set_nonblocking(true)?;
         // `cargo xtask test` names the one that it built.
         let program =
             env::var_os("TCPLEAK_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_tcpleak").into());
@@ -59,22 +65,27 @@ impl Tcpleak {
             bound_to_us(first)
                 .args(words)
                 .args(with_plan(arguments.split_whitespace()))
+                .env("NOTIFY_SOCKET", manager)
                 .stdin(Stdio::null())
                 .stdout(file("stdout")?)
                 .stderr(file("stderr")?),
         )?;
-        Ok(Self { running, output })
+        Ok(Self {
+            running,
+            output,
+            notices,
+        })
     }
 
-    /// Starts it, and waits until it sees what happens.
+    /// Starts it, and waits until it knows what is open and sees what happens.
     pub(crate) fn watching(arguments: &str) -> Result<Self> {
         let mut tcpleak = Self::start(arguments)?;
-        wait_for("tcpleak to attach", || {
+        wait_for("tcpleak to be ready", || {
             if let Some(status) = tcpleak.running.0.try_wait()? {
                 let stderr = tcpleak.read("stderr")?;
                 bail!("tcpleak {arguments} ended early, {status}: {stderr}");
             }
-            Ok(tcpleak.is_attached().then_some(()))
+            Ok(tcpleak.is_ready().then_some(()))
         })?;
         Ok(tcpleak)
     }
@@ -82,6 +93,13 @@ impl Tcpleak {
     /// Whether it has ended. It is not reaped by that.
     pub(crate) fn has_ended(&self) -> bool {
         matches!(state(self.pid()), None | Some('Z'))
+    }
+
+    /// Whether it says that what was open is known. True once.
+    fn is_ready(&self) -> bool {
+        let mut notice = [0; 64];
+        let told = self.notices.recv(&mut notice);
+        told.is_ok_and(|bytes| notice[..bytes].starts_with(b"READY=1"))
     }
 
     /// Whether it handles SIGTERM, the last thing before it watches. Unlike the
