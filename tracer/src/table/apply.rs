@@ -133,6 +133,12 @@ impl Table {
         })
     }
 
+    /// A generation that no other socket has had, where they are named by address.
+    pub(super) fn next_birth(&mut self) -> u32 {
+        self.births = self.births.wrapping_add(1);
+        self.births
+    }
+
     #[allow(clippy::too_many_arguments, reason = "a birth has this many facts")]
     fn born(
         &mut self,
@@ -153,9 +159,8 @@ impl Table {
         if before.is_some() {
             self.gone(at, sock, tell);
         }
-        self.births = self.births.wrapping_add(1);
         let generation = if self.by_address {
-            self.births
+            self.next_birth()
         } else {
             before.map_or(0, |generation| generation.wrapping_add(1))
         };

@@ -186,10 +186,12 @@ impl Table {
         owner: Option<Owner>,
         has_lost: bool,
     ) -> Known {
-        let id = ConnId {
-            sock,
-            generation: 0,
+        let generation = if self.by_address {
+            self.next_birth()
+        } else {
+            0
         };
+        let id = ConnId { sock, generation };
         let mut connection = Connection::new(id, ends, role, state);
         if let Some(owner) = owner {
             connection.own(owner, OwnerKnown::Fds);

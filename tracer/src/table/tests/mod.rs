@@ -65,7 +65,10 @@ struct Script {
 
 impl Script {
     fn new() -> Self {
-        let mut table = Table::new(false, false);
+        Self::with(Table::new(false, false))
+    }
+
+    fn with(mut table: Table) -> Self {
         table.begin_snapshot();
         table.end_snapshot(Default::default());
         Self {
@@ -402,6 +405,22 @@ fn connecting_again_is_another_generation() {
     assert_eq!(script.last().id.generation, 1);
     assert_eq!(script.table.counters().seen, 2);
     assert_eq!(script.table.live(), 1);
+}
+
+/// Of neither socket the opening was heard.
+#[test]
+fn an_address_that_is_used_again_is_another_generation() {
+    let mut script = Script::with(Table::new(true, false));
+    let first = script
+        .step(7, State::Established, State::Close, NOTHING)
+        .last()
+        .id;
+    script.gone(7);
+    let second = script
+        .step(7, State::Established, State::Close, NOTHING)
+        .last()
+        .id;
+    assert_ne!(first, second);
 }
 
 #[test]

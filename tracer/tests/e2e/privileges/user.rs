@@ -128,8 +128,11 @@ impl User {
 
     /// And may lock so much memory.
     pub(super) fn with_locked_memory(mut self, bytes: &str) -> Self {
+        // The innermost counts.
+        let user = self.words.iter().position(|word| word == "setpriv");
+        let at = user.unwrap_or_default();
         let limit = format!("--memlock={bytes}");
-        self.words.splice(0..0, ["prlimit".to_owned(), limit]);
+        self.words.splice(at..at, ["prlimit".to_owned(), limit]);
         self
     }
 

@@ -30,6 +30,17 @@ pub(crate) fn group_of<'a>(report: &'a Value, pid: u32, role: &str) -> Result<&'
     }
 }
 
+/// The same of those that have live connections.
+pub(crate) fn live_group_of<'a>(report: &'a Value, pid: u32, role: &str) -> Result<&'a Value> {
+    let groups = groups_of(report, pid)?.into_iter();
+    let mut live = groups.filter(|group| group["role"] == role && group["live"] != 0);
+    match (live.next(), live.next()) {
+        (Some(group), None) => Ok(group),
+        (None, _) => bail!("process {pid} has no live {role} group in {report}"),
+        _ => bail!("{pid} has several live {role} groups: {report}"),
+    }
+}
+
 /// The file descriptors of a group's connections, sorted.
 pub(crate) fn fds(group: &Value) -> Result<Vec<i64>> {
     let connections = list(group, "connections")?.iter();
