@@ -17,6 +17,15 @@ pub(super) fn attach_way(
     kernel: &Kernel,
     way: &Way,
 ) -> Result<(), (Target, Refused)> {
+    // Before anything is loaded for nothing.
+    for probe in way.probes {
+        if let Target::Fexit(name, arguments) = probe.target
+            && let Some(found) = kernel.types.function_arity(name)
+            && found != arguments
+        {
+            return Err((probe.target, Refused::OtherSignature(name)));
+        }
+    }
     for probe in way.probes {
         if let Err(error) = attach_probe(ebpf, kernel, probe) {
             for probe in way.probes {
@@ -56,11 +65,7 @@ fn attach_probe(ebpf: &mut Ebpf, kernel: &Kernel, probe: &Probe) -> Result<(), R
             once(program.load(name, &kernel.btf))?;
             program.attach()?;
         }
-        Target::Fexit(name, arguments) => {
-            let found = kernel.types.function_arity(name);
-            if found.is_some_and(|found| found != arguments) {
-                return Err(Refused::OtherSignature(name));
-            }
+        Target::Fexit(name, _) => {
             let program: &mut FExit = program.try_into()?;
             once(program.load(name, &kernel.btf))?;
             program.attach()?;

@@ -216,8 +216,12 @@ impl Tracer {
             // share and that must be set before any is loaded.
             ebpf = load(&kernel, options, true)?;
             for served in &chosen.served {
-                attach_way(&mut ebpf, &kernel, &served.way)
-                    .map_err(|(target, error)| anyhow!("{target}: {error}"))?;
+                attach_way(&mut ebpf, &kernel, &served.way).map_err(|(target, error)| {
+                    Blocked {
+                        why: format!("{target}: {error}"),
+                        fix: error.advice().to_owned(),
+                    }
+                })?;
             }
         }
         chosen
