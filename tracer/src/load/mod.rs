@@ -216,11 +216,9 @@ impl Tracer {
             // share and that must be set before any is loaded.
             ebpf = load(&kernel, options, true)?;
             for served in &chosen.served {
-                attach_way(&mut ebpf, &kernel, &served.way).map_err(|(target, error)| {
-                    Blocked {
-                        why: format!("{target}: {error}"),
-                        fix: error.advice().to_owned(),
-                    }
+                attach_way(&mut ebpf, &kernel, &served.way).map_err(|(target, error)| Blocked {
+                    why: format!("{target}: {error}"),
+                    fix: error.advice().to_owned(),
                 })?;
             }
         }
