@@ -37,7 +37,12 @@ fn agrees_with_ss_on_every_kind_of_socket() -> Result<()> {
 fn the_zoo_is_not_empty() -> Result<()> {
     let zoo = Program::start("zoo", "")?;
     let port = u16::try_from(zoo.hear()?["v4"].as_u64().context("no port")?)?;
-    let ours = listed(&ps(&format!("--port {port}"))?)?;
+    // The peers acknowledge some of the FINs only after a while.
+    let ours = wait_for("every end to be acknowledged", || {
+        let ours = listed(&ps(&format!("--port {port}"))?)?;
+        let is_settled = ours.iter().all(|s| s.state != "FIN_WAIT1");
+        Ok(is_settled.then_some(ours))
+    })?;
     let count = |state: &str, held: bool| {
         let same = |s: &&Listed| s.state == state && s.pid.is_some() == held;
         ours.iter().filter(same).count()
