@@ -202,7 +202,12 @@ pub fn reconcile(
                 let owner =
                     choose(holders, terms.prefers).map(|holder| owner_of(holder, socket.uid));
                 let (ends, state) = (socket.ends, socket.state);
-                let known = table.adopt(name, ends, role, state, owner, terms.has_lost);
+                // Not a name that is used again: the cookie.
+                let id = ConnId {
+                    sock: name,
+                    generation: 0,
+                };
+                let known = table.adopt(id, ends, role, state, owner, terms.has_lost);
                 mended = (known == Known::Repaired).then_some(Change::Opened);
             }
             Some(known) => {

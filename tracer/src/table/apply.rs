@@ -71,7 +71,7 @@ impl Table {
                 state,
             } => {
                 if !self.entries.contains_key(&sock) {
-                    self.adopt(sock, ends, Role::Server, state, None, false);
+                    self.heard_of(sock, ends, Role::Server, state);
                 }
                 self.hand_over(sock, owner, OwnerKnown::Accept);
                 if let Some(entry) = self.entries.get(&sock) {
@@ -133,8 +133,19 @@ impl Table {
         })
     }
 
+    /// A record is the first that is known of a socket.
+    fn heard_of(&mut self, sock: u64, ends: Ends, role: Role, state: State) {
+        let generation = if self.by_address {
+            self.next_birth()
+        } else {
+            0
+        };
+        let id = ConnId { sock, generation };
+        self.adopt(id, ends, role, state, None, false);
+    }
+
     /// A generation that no other socket has had, where they are named by address.
-    pub(super) fn next_birth(&mut self) -> u32 {
+    fn next_birth(&mut self) -> u32 {
         self.births = self.births.wrapping_add(1);
         self.births
     }
@@ -159,10 +170,10 @@ impl Table {
         if before.is_some() {
             self.gone(at, sock, tell);
         }
-        let generation = if self.by_address {
-            self.next_birth()
-        } else {
-            before.map_or(0, |generation| generation.wrapping_add(1))
+        let generation = match before {
+            _ if self.by_address => self.next_birth(),
+            Some(generation) => generation.wrapping_add(1),
+            None => 0,
         };
         let mut connection = Connection::new(ConnId { sock, generation }, ends, role, state);
         connection.opened_at = Some(at);
@@ -195,7 +206,7 @@ impl Table {
             self.entries.contains_key(&sock) || (self.by_address && self.rename(sock, ends));
         if !is_known {
             let role = self.guess_role(ends, old);
-            self.adopt(sock, ends, role, old, None, false);
+            self.heard_of(sock, ends, role, old);
         }
         let Some(entry) = self.entries.get_mut(&sock) else {
             return;

@@ -179,19 +179,14 @@ impl Table {
     /// lately, so that a filter is not what kept it back.
     pub fn adopt(
         &mut self,
-        sock: u64,
+        id: ConnId,
         ends: Ends,
         role: Role,
         state: State,
         owner: Option<Owner>,
         has_lost: bool,
     ) -> Known {
-        let generation = if self.by_address {
-            self.next_birth()
-        } else {
-            0
-        };
-        let id = ConnId { sock, generation };
+        let sock = id.sock;
         let mut connection = Connection::new(id, ends, role, state);
         if let Some(owner) = owner {
             connection.own(owner, OwnerKnown::Fds);

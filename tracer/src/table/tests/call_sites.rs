@@ -7,6 +7,7 @@ use crate::{
     decode::{Event, Owner, StackId},
     table::{
         Table,
+        connection::ConnId,
         site::{CallStack, Commonest},
     },
     tcp::{Role, State},
@@ -88,9 +89,13 @@ fn what_was_there_before_goes_to_the_only_code_there_is() {
     script.table = Table::new(false, false);
     let old = ends("127.0.0.1:3999", "127.0.0.1:80");
     let owner = Some(task(7, Some(3)));
+    let id = ConnId {
+        sock: 90,
+        generation: 0,
+    };
     script
         .table
-        .adopt(90, old, Role::Client, State::Established, owner, false);
+        .adopt(id, old, Role::Client, State::Established, owner, false);
     open(&mut script, 1, 7, 10);
     assert_eq!(counts(&script, place), [(1, 1)]);
     open(&mut script, 2, 7, 11);
