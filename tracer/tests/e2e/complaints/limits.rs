@@ -1,7 +1,7 @@
 //! Every table has an end. What does not fit is counted and said, and harms nothing
 //! else.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
@@ -186,7 +186,8 @@ fn kguardian_1489_an_open_that_was_lost_is_found_again() -> Result<()> {
     let mut actors = Actors::start("")?;
     let watch = Tcpleak::watching("leaks --ring-size 64KiB --for 5m --format json")?;
     let held = flood(&watch, &mut actors, "open 5")?;
-    let report = watch.interrupt()?.json()?;
+    // It has so long to mend what it knows.
+    let report = watch.interrupt_after(Duration::from_secs(5))?.json()?;
     for role in ROLES {
         // What was heard of the flood has a call site, and is gone.
         let group = live_group_of(&report, u32::try_from(actors.pid(role))?, role)?;
