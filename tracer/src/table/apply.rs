@@ -135,19 +135,19 @@ impl Table {
 
     /// A record is the first that is known of a socket.
     fn heard_of(&mut self, sock: u64, ends: Ends, role: Role, state: State) {
-        let generation = if self.by_address {
-            self.next_birth()
-        } else {
-            0
-        };
+        let generation = self.generation_after(None);
         let id = ConnId { sock, generation };
         self.adopt(id, ends, role, state, None, false);
     }
 
-    /// A generation that no other socket has had, where they are named by address.
-    fn next_birth(&mut self) -> u32 {
-        self.births = self.births.wrapping_add(1);
-        self.births
+    /// The generation of a socket whose name another one had `before`. Where sockets are
+    /// named by address it is one that no other has had.
+    fn generation_after(&mut self, before: Option<u32>) -> u32 {
+        if self.by_address {
+            self.births = self.births.wrapping_add(1);
+            return self.births;
+        }
+        before.map_or(0, |generation| generation.wrapping_add(1))
     }
 
     #[allow(clippy::too_many_arguments, reason = "a birth has this many facts")]
@@ -170,11 +170,7 @@ impl Table {
         if before.is_some() {
             self.gone(at, sock, tell);
         }
-        let generation = match before {
-            _ if self.by_address => self.next_birth(),
-            Some(generation) => generation.wrapping_add(1),
-            None => 0,
-        };
+        let generation = self.generation_after(before);
         let mut connection = Connection::new(ConnId { sock, generation }, ends, role, state);
         connection.opened_at = Some(at);
         connection.state_at = Some(at);

@@ -1,131 +1,18 @@
 //! Lifecycles as the kernel announces them, and what the table makes of them.
 
-use std::net::SocketAddr;
-
 use super::{Change, Table};
 use crate::{
     clock::BootTime,
-    decode::{Circumstance, Comm, Ends, Event, Figures, Owner},
+    decode::{Circumstance, Event, Figures},
     tcp::{ClosedBy, Known, Role, State},
 };
+use script::{CLOSES, MS, NOTHING, Script, ends, task};
 
 mod books;
 mod call_sites;
 mod hearing;
+mod script;
 mod using;
-
-const MS: u64 = 1_000_000;
-
-fn addr(text: &str) -> SocketAddr {
-    text.parse().expect("an address")
-}
-
-fn ends(local: &str, remote: &str) -> Ends {
-    Ends {
-        local: addr(local),
-        remote: addr(remote),
-        netns: 1,
-    }
-}
-
-fn task(pid: u32, fd: Option<i32>) -> Owner {
-    Owner {
-        pid,
-        tid: Some(pid),
-        uid: 0,
-        comm: Comm::from(b"app".as_slice()),
-        fd,
-        stack: None,
-    }
-}
-
-const CLOSES: Circumstance = Circumstance {
-    in_shutdown: false,
-    exiting: false,
-    peer_done: false,
-    orphan: false,
-    both_shut: true,
-    subflow: false,
-    error: 0,
-    idle_ms: None,
-    figures: None,
-};
-const NOTHING: Circumstance = Circumstance {
-    both_shut: false,
-    ..CLOSES
-};
-
-/// Feeds a table and notes what it tells.
-struct Script {
-    table: Table,
-    now: u64,
-    told: Vec<(Change, State)>,
-    last: Option<super::connection::Connection>,
-}
-
-impl Script {
-    fn new() -> Self {
-        Self::with(Table::new(false, false))
-    }
-
-    fn with(mut table: Table) -> Self {
-        table.begin_snapshot();
-        table.end_snapshot(Default::default());
-        Self {
-            table,
-            now: 0,
-            told: Vec::new(),
-            last: None,
-        }
-    }
-
-    fn apply(&mut self, event: impl Fn(BootTime) -> Event) -> &mut Self {
-        self.now += MS;
-        let event = event(BootTime(self.now));
-        self.table.apply(&event, |change, _, connection| {
-            self.told.push((change, connection.state));
-            self.last = Some(connection.clone());
-        });
-        self
-    }
-
-    fn step(&mut self, sock: u64, old: State, new: State, how: Circumstance) -> &mut Self {
-        self.apply(|at| Event::State {
-            at,
-            sock,
-            ends: ends("127.0.0.1:4000", "127.0.0.1:80"),
-            old,
-            new,
-            how,
-            task: task(9, Some(5)),
-        })
-    }
-
-    fn connected(&mut self, sock: u64) -> &mut Self {
-        self.step(sock, State::Close, State::SynSent, NOTHING).step(
-            sock,
-            State::SynSent,
-            State::Established,
-            NOTHING,
-        )
-    }
-
-    fn gone(&mut self, sock: u64) -> &mut Self {
-        self.apply(|at| Event::Gone { at, sock })
-    }
-
-    fn last(&self) -> &super::connection::Connection {
-        self.last.as_ref().expect("something was told")
-    }
-
-    fn history(&self) -> Vec<State> {
-        self.last()
-            .history
-            .iter()
-            .map(|&(state, _)| state)
-            .collect()
-    }
-}
 
 #[test]
 fn a_client_that_closes_first_leaves_time_wait() {

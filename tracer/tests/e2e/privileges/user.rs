@@ -165,15 +165,13 @@ impl User {
     /// What `doctor` finds wrong, all hooks as one, each with a way to mend it; but for
     /// what this kernel lacks for root, too.
     pub(super) fn complaints(&self) -> Result<BTreeSet<String>> {
-        let lacks: BTreeSet<String> = {
-            let mut root = Command::new(self::program()?);
-            let output = root.args(with_plan(DOCTOR)).output()?;
-            let checks = not_ok(&output)?.into_iter();
-            checks.map(|(name, _)| name).collect()
-        };
-        let output = self.run(&DOCTOR)?;
+        let root = Command::new(self::program()?)
+            .args(with_plan(DOCTOR))
+            .output()?;
+        let lacks = not_ok(&root)?.into_iter().map(|(name, _)| name);
+        let lacks: BTreeSet<String> = lacks.collect();
         let mut complaints = BTreeSet::new();
-        for (name, check) in not_ok(&output)? {
+        for (name, check) in not_ok(&self.run(&DOCTOR)?)? {
             assert!(check["fix"].is_string(), "{check}");
             if !lacks.contains(&name) {
                 let is_hook = name.starts_with("hook ");

@@ -20,24 +20,23 @@ pub(crate) fn groups_of(report: &Value, pid: u32) -> Result<Vec<&Value>> {
 
 /// A process's only group of that role.
 pub(crate) fn group_of<'a>(report: &'a Value, pid: u32, role: &str) -> Result<&'a Value> {
-    let groups = groups_of(report, pid)?;
-    let groups = groups.into_iter().filter(|group| group["role"] == role);
-    let groups: Vec<_> = groups.collect();
-    match groups[..] {
-        [] => bail!("process {pid} has no {role} group in {report}"),
-        [group] => Ok(group),
-        _ => bail!("{pid} has several {role} groups: {groups:?}"),
-    }
+    let groups = groups_of(report, pid)?.into_iter();
+    only(groups.filter(|group| group["role"] == role))
+        .with_context(|| format!("{role} groups of process {pid} in {report}"))
 }
 
-/// The same of those that have live connections.
+/// Its only one with live connections.
 pub(crate) fn live_group_of<'a>(report: &'a Value, pid: u32, role: &str) -> Result<&'a Value> {
     let groups = groups_of(report, pid)?.into_iter();
-    let mut live = groups.filter(|group| group["role"] == role && group["live"] != 0);
-    match (live.next(), live.next()) {
-        (Some(group), None) => Ok(group),
-        (None, _) => bail!("process {pid} has no live {role} group in {report}"),
-        _ => bail!("{pid} has several live {role} groups: {report}"),
+    only(groups.filter(|group| group["role"] == role && group["live"] != 0))
+        .with_context(|| format!("live {role} groups of process {pid} in {report}"))
+}
+
+fn only<'a>(mut groups: impl Iterator<Item = &'a Value>) -> Result<&'a Value> {
+    let group = groups.next().context("there is none")?;
+    match groups.next() {
+        None => Ok(group),
+        Some(_) => bail!("there are several"),
     }
 }
 
