@@ -186,7 +186,8 @@ fn kguardian_1489_an_open_that_was_lost_is_found_again() -> Result<()> {
     let mut actors = Actors::start("")?;
     let watch = Tcpleak::watching("leaks --ring-size 64KiB --for 5m --format json")?;
     let held = flood(&watch, &mut actors, "open 5")?;
-    // It has so long to mend what it knows.
+    // A socket is announced in SYN_SENT before it is listed: that one of the flood is
+    // gone, whose end was lost, shows after a second (`HASHED_MS`, reconcile).
     let report = watch.interrupt_after(Duration::from_secs(5))?.json()?;
     for role in ROLES {
         // What was heard of the flood has a call site, and is gone.
