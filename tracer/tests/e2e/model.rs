@@ -19,6 +19,7 @@ use crate::support::{
     Netns, Program, Tcpleak, Witness,
     net::{Listed, ss_in},
     report::{list, states},
+    tcpleak::{Finished, unless_lossy},
     wait_for,
     witness::ordered,
 };
@@ -39,38 +40,33 @@ const COURSE: [&str; 6] = [
     "rx_bytes",
 ];
 
-/// Runs until one loses nothing. The kernel skips a breakpoint's program where it
-/// interrupts any task that is inside bpf(2) (`bpf_disable_instrumentation`), and
-/// counts that; on a preemptible kernel it also skips one whose last run on the CPU was
-/// preempted. Of such a run nothing can be said.
-const TRIES: u32 = 6;
-
 #[test]
 fn every_record_is_what_was_done() -> Result<()> {
     let count = setting("TCPLEAK_MODEL_CONNECTIONS")?.unwrap_or(CONNECTIONS);
-    let mut lost = Vec::new();
-    for _ in 0..TRIES {
-        let seed = match setting("TCPLEAK_MODEL_SEED")? {
-            Some(seed) => seed,
-            None => SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos(),
-        };
-        println!("TCPLEAK_MODEL_SEED={seed} TCPLEAK_MODEL_CONNECTIONS={count}");
-        match run(seed, count)? {
-            Outcome::Equal => return Ok(()),
-            Outcome::Lossy(said) => lost.push(said),
-        }
-    }
-    bail!("each run lost records:\n{}", lost.join("\n"))
+    let seed = setting("TCPLEAK_MODEL_SEED")?;
+    let (finished, run) = unless_lossy(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        run(seed.unwrap_or(now.subsec_nanos()), count)
+    })?;
+    run.compare(&finished)
 }
 
-/// How a run came out that did not differ.
-enum Outcome {
-    Equal,
-    /// It lost records; what it said of that.
-    Lossy(String),
+/// What was done, and what was told of it.
+struct Run {
+    seed: u32,
+    count: usize,
+    done: Vec<Value>,
+    /// Ports of connections that the kernel hid from all eBPF programs.
+    hidden: HashSet<(u16, u16)>,
+    lives: Lives,
+    /// How far they have been read from what was written.
+    read: u64,
+    /// What `ss` listed before the end.
+    open: Vec<Listed>,
 }
 
-fn run(seed: u32, count: usize) -> Result<Outcome> {
+fn run(seed: u32, count: usize) -> Result<(Finished, Run)> {
+    println!("TCPLEAK_MODEL_SEED={seed} TCPLEAK_MODEL_CONNECTIONS={count}");
     let netns = Netns::new()?;
     let witness = Witness::new()?;
     let arguments = format!("trace --netns {} --format jsonl", netns.name);
@@ -81,9 +77,8 @@ fn run(seed: u32, count: usize) -> Result<Outcome> {
     let mut lives = Lives::default();
     let mut read = 0;
     let hidden = witness.hidden()?;
-    let is_hidden = |side: &&Value| port_pair(side).is_some_and(|ports| hidden.contains(&ports));
     let gone = done.iter().filter(|side| side["gone"] == true);
-    let gone = gone.filter(|side| !is_hidden(side)).count();
+    let gone = gone.filter(|side| !is_hidden(side, &hidden)).count();
     // An end that is never told is a difference like any other, and shown as such.
     let _ = wait_for("every end to be told", || {
         lives.add(tcpleak.lines_after(&mut read)?)?;
@@ -92,38 +87,50 @@ fn run(seed: u32, count: usize) -> Result<Outcome> {
     let open = ss_in(&netns)?;
     let finished = tcpleak.interrupt()?;
     ensure!(finished.code == Some(0), "{}", finished.stderr);
-    if !finished.stderr.contains(" 0 records lost") {
-        println!("{}", finished.stderr);
-        return Ok(Outcome::Lossy(finished.stderr));
-    }
-    lives.add(finished.lines_after(read)?)?;
     driver.finish()?;
+    let run = Run {
+        seed,
+        count,
+        done,
+        hidden: witness.hidden()?,
+        lives,
+        read,
+        open,
+    };
+    Ok((finished, run))
+}
 
-    let hidden = witness.hidden()?;
-    let (hidden, seen): (Vec<_>, Vec<_>) = done
-        .into_iter()
-        .partition(|side| port_pair(side).is_some_and(|ports| hidden.contains(&ports)));
-    let differences = compare(&seen, &hidden, &lives, &open)?;
-    println!(
-        "{} sides of {count} connections compared; {} left out, as this kernel ran no eBPF \
-         program at some moment of theirs",
-        seen.len(),
-        hidden.len()
-    );
-    ensure!(
-        hidden.len() * 100 <= seen.len(),
-        "too much is hidden to tell"
-    );
-    if !differences.is_empty() {
-        bail!(
+impl Run {
+    fn compare(mut self, finished: &Finished) -> Result<()> {
+        let Self { seed, count, .. } = self;
+        self.lives.add(finished.lines_after(self.read)?)?;
+        let done = self.done.into_iter();
+        let (hidden, seen): (Vec<_>, Vec<_>) = done.partition(|side| is_hidden(side, &self.hidden));
+        let differences = compare(&seen, &hidden, &self.lives, &self.open)?;
+        println!(
+            "{} sides of {count} connections compared; {} left out, as this kernel ran no eBPF \
+             program at some moment of theirs",
+            seen.len(),
+            hidden.len()
+        );
+        ensure!(
+            hidden.len() * 100 <= seen.len(),
+            "too much is hidden to tell"
+        );
+        ensure!(
+            differences.is_empty(),
             "{} of {} sides differ, with TCPLEAK_MODEL_SEED={seed} \
              TCPLEAK_MODEL_CONNECTIONS={count}:\n{}",
             differences.len(),
             seen.len(),
             differences[..differences.len().min(SHOWN)].join("\n")
         );
+        Ok(())
     }
-    Ok(Outcome::Equal)
+}
+
+fn is_hidden(side: &Value, hidden: &HashSet<(u16, u16)>) -> bool {
+    port_pair(side).is_some_and(|ports| hidden.contains(&ports))
 }
 
 fn setting<T: FromStr>(name: &str) -> Result<Option<T>> {

@@ -42,18 +42,22 @@ fn of_leaks(loss: &Value) -> Result<()> {
 
 /// `...; 90 records made, 80 delivered, 10 records lost, ...`
 fn of_trace(stderr: &str) -> Result<()> {
-    let words: Vec<&str> = stderr.split([' ', ',']).filter(|w| !w.is_empty()).collect();
-    let number_before = |name: &[&str]| -> Result<u64> {
-        let at = words.windows(name.len()).position(|words| words == name);
-        let number = at.and_then(|at| words.get(at.checked_sub(1)?)?.parse().ok());
-        number.with_context(|| format!("no number of {name:?} in {stderr}"))
-    };
-    let generated = number_before(&["records", "made"])?;
-    let delivered = number_before(&["delivered"])?;
-    let lost = number_before(&["records", "lost"])?;
+    let generated = number_before(&["records", "made"], stderr)?;
+    let delivered = number_before(&["delivered"], stderr)?;
     ensure!(
-        generated == delivered + lost,
+        generated == delivered + lost(stderr)?,
         "records are unaccounted for: {stderr}"
     );
     Ok(())
+}
+
+pub(super) fn lost(stderr: &str) -> Result<usize> {
+    number_before(&["records", "lost"], stderr)
+}
+
+fn number_before(name: &[&str], text: &str) -> Result<usize> {
+    let words: Vec<&str> = text.split([' ', ',']).filter(|w| !w.is_empty()).collect();
+    let at = words.windows(name.len()).position(|words| words == name);
+    let number = at.and_then(|at| words.get(at.checked_sub(1)?)?.parse().ok());
+    number.with_context(|| format!("no number of {name:?} in {text}"))
 }

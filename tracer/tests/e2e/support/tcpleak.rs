@@ -43,6 +43,27 @@ pub(crate) struct Finished {
     pub(crate) stderr: String,
 }
 
+/// Runs of [`unless_lossy`].
+const TRIES: usize = 6;
+
+/// Runs until one, which says what its trace left behind, has lost nothing. The kernel
+/// skips a breakpoint's program where it interrupts any task that is inside bpf(2)
+/// (`bpf_disable_instrumentation`), and counts that; on a preemptible kernel it also
+/// skips one whose last run on the CPU was preempted. Of such a run nothing can be said.
+pub(crate) fn unless_lossy<T>(
+    mut run: impl FnMut() -> Result<(Finished, T)>,
+) -> Result<(Finished, T)> {
+    let mut lossy = Vec::new();
+    for _ in 0..TRIES {
+        let (finished, result) = run()?;
+        if finished.lost()? == 0 {
+            return Ok((finished, result));
+        }
+        lossy.push(finished.stderr);
+    }
+    bail!("each run lost records:\n{}", lossy.join("\n"))
+}
+
 impl Tcpleak {
     /// Starts it with these arguments, separated by spaces.
     pub(crate) fn start(arguments: &str) -> Result<Self> {
@@ -181,6 +202,11 @@ impl Tcpleak {
 }
 
 impl Finished {
+    /// How many records `trace` says that it lost.
+    pub(crate) fn lost(&self) -> Result<usize> {
+        balance::lost(&self.stderr)
+    }
+
     /// The document on standard output; that the exit code is 0 is a condition.
     pub(crate) fn json(&self) -> Result<Value> {
         self.succeeded()?;

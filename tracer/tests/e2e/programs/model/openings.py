@@ -140,7 +140,6 @@ class Openings:
         yield from self.settle()
         if self.rng.random() < 0.2:
             return
-        self.here.call("hear", self.listener)
         how = self.rng.choice(["close", "disconnect", "shutdown"])
         if how == "close":
             yield from self.release(client.sock.holders[0])
@@ -151,6 +150,8 @@ class Openings:
             self.call(self.actor(client), "shutdown", socket.SHUT_RDWR)
         self.note(how)
         client.aborts()
+        # Not before: the second SYN of a slow machine would be answered.
+        self.here.call("hear", self.listener)
         yield from self.after_failure(client)
 
     def after_failure(self, client):
