@@ -7,9 +7,12 @@
 use std::ops::Add;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// Nanoseconds of `CLOCK_BOOTTIME`, as in every record.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct BootTime(pub u64);
 
 impl BootTime {
@@ -43,7 +46,7 @@ impl Add<std::time::Duration> for BootTime {
 
 /// Turns boot time into wall time by the difference of the two clocks at one
 /// instant, taken when the trace starts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct WallClock {
     offset_ns: i128,
 }

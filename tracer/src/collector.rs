@@ -1,4 +1,5 @@
-//! Joins the stations: ring -> decode -> table, and snapshots beside it.
+//! A live trace: takes records from the ring, snapshots beside them, and names, and
+//! tells its course of them in order.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -14,21 +15,22 @@ use tokio::{
 use tracer_common::config::{Filter, ListenPort};
 
 use crate::{
-    clock::{BootTime, WallClock},
-    decode::{Event, chain, decode},
-    load::{self, Counts, Tracer, privileges, tracefs},
-    model::report::Loss,
+    course::{
+        Course, Observer,
+        entry::{Entry, Setup, Standing},
+    },
+    decode::{chain, decode},
+    enrich,
+    load::{self, Tracer, privileges, tracefs},
     plan::Hook,
-    reconcile::{Holder, Snapshot, Socket, Terms, reconcile},
+    reconcile::{Snapshot, Socket},
     selection::Selection,
-    snapshot::{Gatherer, clocks},
+    snapshot::{self, Gatherer, clocks},
     source::ring::RingSource,
     symbols::Symbols,
-    table::{Change, Hears, Table, connection::Connection},
+    table::Hears,
     tcp::State,
 };
-
-mod blind;
 
 /// How often the kernel's loss counters are read.
 const LOSS_CHECK: Duration = Duration::from_secs(1);
@@ -71,69 +73,18 @@ const LAST_HOOKS: Duration = Duration::from_secs(5);
 /// made to wait between reading the clock and writing.
 const DISORDER: Duration = Duration::from_millis(20);
 
-/// Who wants to hear of what happens.
-pub trait Observer {
-    /// A connection changed. An error ends the watch.
-    ///
-    /// # Errors
-    /// Where it cannot be passed on.
-    fn change(&mut self, change: Change, at: BootTime, connection: &Connection) -> Result<()>;
-
-    /// A process is about to end, and to let go of all that it still holds.
-    fn exit(&mut self, _at: BootTime, _pid: u32) {}
-
-    /// No more changes wait at the moment.
-    ///
-    /// # Errors
-    /// As [`Observer::change`].
-    fn settle(&mut self) -> Result<()> {
-        Ok(())
-    }
-
-    /// Once a second: how things stand.
-    ///
-    /// # Errors
-    /// As [`Observer::change`].
-    fn tick(&mut self, _at: BootTime, _table: &Table, _loss: Loss) -> Result<()> {
-        Ok(())
-    }
-}
-
-/// Hears nothing.
-impl Observer for () {
-    fn change(&mut self, _: Change, _: BootTime, _: &Connection) -> Result<()> {
-        Ok(())
-    }
-}
-
 /// A running trace.
 pub struct Collector {
     tracer: Tracer,
     source: RingSource,
     gatherer: Arc<Mutex<Gatherer>>,
-    selection: Selection,
-    /// The connections.
-    pub table: Table,
-    /// Their call stacks; `None` where none are taken.
-    pub symbols: Option<Symbols>,
-    /// Boot time to wall time.
-    pub clock: WallClock,
-    /// When the trace began.
-    pub from: BootTime,
-    counts: Counts,
-    /// Processes whose fds the last snapshot could not read.
-    unreadable: usize,
-    /// Namespaces that were there at the start and may not be entered.
-    unreachable: u32,
-    /// Namespaces of which the last snapshot had no times.
-    timeless: usize,
+    /// What it has learned.
+    pub course: Course,
+    /// Names of call stacks; `None` where none are taken.
+    symbols: Option<Symbols>,
     /// Sockets and ports that the process asked for had before, and that the kernel
     /// side has no room for.
     left_out: u64,
-    /// Losses up to here are mended by a snapshot that began later.
-    mended: u64,
-    /// When the youngest event so far happened.
-    heard: BootTime,
     /// When the last snapshot was in, and how much work it was.
     rested: (Instant, Duration),
 }
@@ -175,55 +126,21 @@ impl Collector {
             .takes_stacks
             .then(|| attached.tracer.stacks().and_then(Symbols::new))
             .transpose()?;
-        let chosen = &attached.tracer.chosen;
-        let hears = Hears {
-            close: chosen.serves(Hook::Close),
-            resets: chosen.serves(Hook::Reset),
-        };
+        let setup = setup(&attached.tracer, &selection);
         Ok(Self {
             source: RingSource::new(ring).context("cannot poll the ring buffer")?,
-            table: Table::new(
-                !attached.tracer.chosen.has_cookie(),
-                selection.for_kernel() != Filter::default(),
-            )
-            .hearing(hears),
             symbols,
             tracer: attached.tracer,
             gatherer: Arc::new(Mutex::new(attached.gatherer)),
-            selection,
-            clock: clocks::wall_clock(),
-            from: clocks::boot_time(),
-            counts: Counts::default(),
-            unreadable: 0,
-            unreachable: 0,
-            timeless: 0,
+            course: Course::new(setup, selection, Standing::default()),
             left_out: 0,
-            mended: 0,
-            heard: BootTime::default(),
             rested: (Instant::now(), Duration::ZERO),
         })
     }
 
-    /// Name of the plan in use.
-    #[must_use]
-    pub fn plan(&self) -> &'static str {
-        self.tracer.chosen.plan.name.name()
-    }
-
-    /// What was lost so far.
-    #[must_use]
-    pub fn loss(&self) -> Loss {
-        let undecodable = self.table.counters().undecodable;
-        Loss {
-            events_generated: self.counts.generated(),
-            events_delivered: self.source.taken() - undecodable,
-            events_lost: self.counts.lost() + undecodable,
-            ring_full: self.counts.ring_full,
-            hook_missed: self.counts.missed,
-            undecodable,
-            unwritten: 0,
-            repaired: self.table.counters().repaired,
-        }
+    /// Tells the course.
+    fn learn(&mut self, entry: Entry, observer: &mut impl Observer) -> Result<()> {
+        self.course.learn(&entry, observer)
     }
 
     /// Follows a process and all that it will start: what a selection of a command's
@@ -259,9 +176,8 @@ impl Collector {
         checkpoint: Duration,
         observer: &mut impl Observer,
     ) -> Result<()> {
-        let first = self.snapshot(observer).await?;
-        self.follow_process(&first)?;
-        self.table.checkpoint(clocks::boot_time());
+        self.snapshot(observer).await?;
+        self.learn(Entry::Checkpoint(clocks::boot_time()), observer)?;
 
         let mut checkpoints = steady(checkpoint);
         let mut checks = steady(LOSS_CHECK);
@@ -270,15 +186,17 @@ impl Collector {
             let due = self.due();
             tokio::select! {
                 () = &mut end => return Ok(()),
-                _ = checkpoints.tick() => self.table.checkpoint(clocks::boot_time()),
+                _ = checkpoints.tick() => {
+                    self.learn(Entry::Checkpoint(clocks::boot_time()), observer)?;
+                }
                 _ = checks.tick() => {
-                    self.count();
+                    self.count(observer)?;
                     self.tracer.pass_on_warnings();
-                    self.settle(clocks::boot_time(), observer)?;
+                    self.learn_names(observer)?;
                     if let Some(symbols) = &mut self.symbols {
                         symbols.make_room(clocks::boot_time());
                     }
-                    observer.tick(clocks::boot_time(), &self.table, self.loss())?;
+                    self.learn(Entry::Tick(clocks::boot_time()), observer)?;
                 }
                 () = sleep_until(due) => {
                     self.snapshot(observer).await?;
@@ -293,8 +211,11 @@ impl Collector {
 
     /// When the next snapshot is due.
     fn due(&self) -> Instant {
-        let has_lost = self.counts.lost() > self.mended;
-        let rest = if has_lost { MEND } else { STEADY };
+        let rest = if self.course.is_to_be_mended() {
+            MEND
+        } else {
+            STEADY
+        };
         let (since, work) = self.rested;
         since + rest.after(work)
     }
@@ -303,10 +224,9 @@ impl Collector {
     ///
     /// # Errors
     /// As [`Collector::watch`].
-    pub async fn snapshot(&mut self, observer: &mut impl Observer) -> Result<Snapshot> {
-        self.count();
-        let mended = std::mem::replace(&mut self.mended, self.counts.lost());
-        self.table.begin_snapshot();
+    pub async fn snapshot(&mut self, observer: &mut impl Observer) -> Result<()> {
+        self.count(observer)?;
+        self.learn(Entry::Begin, observer)?;
         let gatherer = Arc::clone(&self.gatherer);
         let mut gathering: JoinHandle<_> = spawn_blocking(move || {
             let mut gatherer = gatherer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -323,52 +243,23 @@ impl Collector {
         };
         // What happened before the snapshot ended is in the ring by now. Not until
         // the ring is empty: where more comes than can be told, it never is.
-        while self.heard < snapshot.ended + DISORDER && self.drain(observer)? {}
-        self.count();
-        self.unreadable = snapshot.unreadable.len();
-        self.unreachable = snapshot.unreachable;
-        let timeless = snapshot.nameless.iter().map(|socket| socket.ends.netns);
-        self.timeless = timeless.collect::<FxHashSet<_>>().len();
-        let selection = &self.selection;
+        while self.course.heard() < snapshot.ended + DISORDER && self.drain(observer)? {}
+        self.count(observer)?;
+        if self.course.is_fresh() {
+            self.follow_process(&snapshot)?;
+        }
         // Asks the kernel, which most traces have no need of.
-        let tree = if self.selection.tree {
+        let tree = if self.course.selection.tree {
             self.tracer.tree()?
         } else {
             FxHashSet::default()
         };
-        let prefers = |holder: &Holder| {
-            tree.contains(&holder.pid) || selection.prefers(holder.pid, holder.comm.bytes())
-        };
-        let chooses_processes = selection.pid.is_some() || selection.tree;
-        let wants = |socket: &Socket| {
-            selection.wants_socket(socket.ends, socket.state == State::Listen)
-                && (!chooses_processes || snapshot.holders_of(socket).iter().any(prefers))
-        };
-        let terms = Terms {
-            wants: &wants,
-            prefers: &prefers,
-            has_lost: self.counts.lost() > mended,
-        };
-        let mut outcome = Ok(());
+        let gathered = snapshot.cost;
         let used = clocks::thread_time();
-        reconcile(
-            &mut self.table,
-            &snapshot,
-            terms,
-            |change, at, connection| {
-                if outcome.is_ok() {
-                    outcome = observer.change(change, at, connection);
-                }
-            },
-        );
-        if self.counts.lost() == self.mended {
-            self.table.note_mended();
-        }
-        let work = snapshot.cost + clocks::thread_time().saturating_sub(used);
-        outcome?;
-        observer.settle()?;
+        self.learn(Entry::Snapshot(Box::new(snapshot), tree), observer)?;
+        let work = gathered + clocks::thread_time().saturating_sub(used);
         self.rested = (Instant::now(), work);
-        Ok(snapshot)
+        Ok(())
     }
 
     /// Detaches, reads what still waits, and then the counters, so that every
@@ -381,31 +272,45 @@ impl Collector {
         let patience = Instant::now() + LAST_HOOKS;
         loop {
             while self.drain(observer)? {}
-            self.count();
-            if self.source.taken() == self.counts.submitted || Instant::now() >= patience {
-                return self.settle(BootTime::END, observer);
+            self.count(observer)?;
+            let submitted = self.course.standing().counts.submitted;
+            if self.source.taken() == submitted || Instant::now() >= patience {
+                return self.learn(Entry::Settle, observer);
             }
             let waited = self.source.wait().await;
             waited.context("cannot poll the ring buffer")?;
         }
     }
 
-    /// Tells what was held back for long enough by `now`.
-    fn settle(&mut self, now: BootTime, observer: &mut impl Observer) -> Result<()> {
-        let mut outcome = Ok(());
-        self.table.settle(now, |change, at, connection| {
-            if outcome.is_ok() {
-                outcome = observer.change(change, at, connection);
-            }
-        });
-        outcome
+    /// After [`Collector::finish`]: waits for the last names of call stacks, at most so
+    /// long, and looks up who has connections.
+    ///
+    /// # Errors
+    /// As [`Collector::watch`].
+    pub fn conclude(&mut self, patience: Duration, observer: &mut impl Observer) -> Result<()> {
+        self.learn(Entry::Checkpoint(self.course.now()), observer)?;
+        if let Some(symbols) = &self.symbols {
+            symbols.finish(patience);
+        }
+        self.learn_names(observer)?;
+        self.count(observer)?;
+        for pid in self.course.owners_to_look_up() {
+            self.learn(Entry::Owner(pid, enrich::owner(pid)), observer)?;
+        }
+        self.learn(Entry::End, observer)
     }
 
-    /// Hands a batch of waiting records to the table. Returns whether more wait.
+    fn learn_names(&mut self, observer: &mut impl Observer) -> Result<()> {
+        let named = self.symbols.as_ref().map(Symbols::take_named);
+        for (stack, frames) in named.unwrap_or_default() {
+            self.learn(Entry::Name(stack, frames), observer)?;
+        }
+        Ok(())
+    }
+
+    /// Hands a batch of waiting records to the course. Returns whether more wait.
     fn drain(&mut self, observer: &mut impl Observer) -> Result<bool> {
-        let table = &mut self.table;
-        let selection = &self.selection;
-        let heard = &mut self.heard;
+        let course = &mut self.course;
         let symbols = &mut self.symbols;
         let mut outcome = Ok(());
         let more = self.source.drain(|bytes| {
@@ -415,23 +320,12 @@ impl Collector {
                 }
                 return;
             }
-            let Ok(mut event) = decode(bytes) else {
-                table.count_undecodable();
-                return;
-            };
-            *heard = event.at().max(*heard);
-            if let Some(symbols) = symbols {
-                symbols.hear(&mut event, chain::of(bytes));
+            let mut event = decode(bytes).ok();
+            if let (Some(symbols), Some(event)) = (symbols.as_mut(), &mut event) {
+                symbols.hear(event, chain::of(bytes));
             }
-            if let Event::Exit { at, pid } = event {
-                observer.exit(at, pid);
-                table.apply(&event, |_, _, _| ());
-            } else if selection.admits(&event, |sock| table.get(sock).is_some()) {
-                table.apply(&event, |change, at, connection| {
-                    if outcome.is_ok() {
-                        outcome = observer.change(change, at, connection);
-                    }
-                });
+            if outcome.is_ok() {
+                outcome = course.hear(event.as_ref(), observer);
             }
         });
         outcome?;
@@ -442,17 +336,20 @@ impl Collector {
     }
 
     /// Reads the kernel's counters.
-    fn count(&mut self) {
-        let lost = self.counts.lost();
-        self.counts = self.tracer.counts();
-        if self.counts.lost() > lost {
-            self.table.note_loss();
-        }
+    fn count(&mut self, observer: &mut impl Observer) -> Result<()> {
+        let standing = Standing {
+            counts: self.tracer.counts(),
+            taken: self.source.taken(),
+            told: self.course.told(),
+            unnamed: self.symbols.as_ref().map_or(0, Symbols::unnamed),
+            left_out: self.left_out,
+        };
+        self.learn(Entry::Standing(standing), observer)
     }
 
     /// Under a pid filter, tells the kernel side what the process had before.
     fn follow_process(&mut self, snapshot: &Snapshot) -> Result<()> {
-        let Some(pid) = self.selection.pid else {
+        let Some(pid) = self.course.selection.pid else {
             return Ok(());
         };
         let own = |socket: &&Socket| {
@@ -477,6 +374,34 @@ impl Collector {
             });
         self.left_out = self.tracer.follow(sockets, ports)?;
         Ok(())
+    }
+}
+
+/// What holds for the whole of this trace.
+fn setup(tracer: &Tracer, selection: &Selection) -> Setup {
+    let chosen = &tracer.chosen;
+    let mut blind = chosen.blind();
+    if !snapshot::has_initial_pids() {
+        blind.push(
+            "process ids as this pid namespace counts them: owners seen by the kernel and \
+             owners found in /proc do not match; run with hostPID (--pid=host)"
+                .to_owned(),
+        );
+    }
+    Setup {
+        host: enrich::host::name(),
+        kernel: enrich::host::kernel_release(),
+        plan: chosen.plan.name,
+        blind,
+        by_address: !chosen.has_cookie(),
+        hears: Hears {
+            close: chosen.serves(Hook::Close),
+            resets: chosen.serves(Hook::Reset),
+        },
+        is_partial: selection.for_kernel() != Filter::default(),
+        ephemeral_ports: enrich::host::ephemeral_ports(),
+        clock: clocks::wall_clock(),
+        from: clocks::boot_time(),
     }
 }
 

@@ -11,6 +11,7 @@ pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod collector;
+pub mod course;
 pub mod decode;
 pub mod diagnosis;
 pub mod enrich;

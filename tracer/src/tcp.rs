@@ -37,6 +37,16 @@ macro_rules! named {
                 serializer.serialize_str(self.name())
             }
         }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let text = <&str as serde::Deserialize>::deserialize(from)?;
+                let found = Self::ALL.iter().find(|value| value.name() == text);
+                found.copied().ok_or_else(|| {
+                    serde::de::Error::custom(concat!("unknown ", stringify!($name)))
+                })
+            }
+        }
     };
 }
 pub(crate) use named;

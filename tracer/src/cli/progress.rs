@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
     clock::BootTime,
-    collector::Observer,
+    course::Observer,
     model::report::Loss,
     table::{Change, Table, connection::Connection},
 };

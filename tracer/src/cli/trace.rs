@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     clock::{BootTime, WallClock},
-    collector::{Attached, Collector, Observer},
+    collector::{Attached, Collector},
+    course::Observer,
     decode::Owner,
     model::{
         connection::Connection,
@@ -52,7 +53,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<Outcome> {
             page_events: 0,
             unwritten: 0,
             view,
-            clock: collector.clock,
+            clock: collector.course.setup.clock,
             selection,
             cgroup: args.selection.cgroup.clone(),
             in_cgroup: HashMap::new(),
@@ -181,17 +182,17 @@ impl Streamer {
         let now = crate::snapshot::clocks::boot_time();
         let held: Vec<ConnId> = self.held.keys().copied().collect();
         held.into_iter().try_for_each(|id| self.release(id, None))?;
-        self.tell_loss(now, collector.loss())?;
+        self.tell_loss(now, collector.course.loss())?;
         self.settle()?;
         let again = super::interrupted()?;
         self.outlet.close(is_stopped, again).await?;
-        let loss = collector.loss();
+        let loss = collector.course.loss();
         say(&format!(
             "{} events of {} connections, plan {}; {} records made, {} delivered, \
              {} records lost, {} connections repaired{}",
             self.told,
-            collector.table.counters().seen,
-            collector.plan(),
+            collector.course.table.counters().seen,
+            collector.course.setup.plan,
             loss.events_generated,
             loss.events_delivered,
             loss.events_lost,

@@ -2,13 +2,16 @@
 
 use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use tracer_common::{config::KEPT_STACKS, event::COMM_LEN};
 
 use crate::{clock::BootTime, tcp::State};
 
 /// A task's name as the kernel keeps it: up to 15 bytes that the task chose,
 /// then zeros. Becomes text in `model`, never here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Comm(pub [u8; COMM_LEN]);
 
 impl Comm {
@@ -33,7 +36,7 @@ impl From<&[u8]> for Comm {
 /// A call stack: one that the kernel keeps, by its place in the map of stacks, and how
 /// often that map had been emptied; or a chain of calls, by a number of ours. One process has other code at its addresses than
 /// another, so only with a process id does it name code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct StackId(NonZeroU32);
 
 /// Numbers of stacks that the kernel keeps end here, and those of chains follow.
@@ -94,7 +97,7 @@ pub struct Owner {
 }
 
 /// Both ends of a socket and the namespace they live in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Ends {
     /// This host's end.
     pub local: SocketAddr,
@@ -128,7 +131,7 @@ pub struct Circumstance {
 }
 
 /// The kernel's own figures, from a record or a snapshot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Figures {
     /// Payload bytes sent once.
     pub tx_bytes: u64,

@@ -3,8 +3,9 @@
 
 use std::fs;
 
-use crate::model::untrusted::Untrusted;
+use crate::model::{report::GroupOwner, untrusted::Untrusted};
 
+pub mod host;
 pub mod runtime;
 
 /// A control group's path is cut past this; the kernel's limit is a page.
@@ -35,6 +36,22 @@ pub fn fds(pid: u32) -> Option<(u64, u64)> {
         procfs::process::LimitValue::Unlimited => u64::MAX,
     };
     Some((used as u64, limit))
+}
+
+/// What a report says of a process, as it is now.
+#[must_use]
+pub fn owner(pid: u32) -> GroupOwner {
+    let process = process(pid);
+    let path = process.exe.as_ref().map(Untrusted::raw);
+    GroupOwner {
+        pid: Some(pid),
+        runtime: runtime::of(pid, path),
+        fds: fds(pid),
+        exe: process.exe,
+        cgroup: process.cgroup,
+        container: process.container,
+        ..GroupOwner::default()
+    }
 }
 
 /// Looks a process up.

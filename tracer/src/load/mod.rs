@@ -30,6 +30,7 @@ use zerocopy::IntoBytes;
 
 use crate::{
     btf::{self, KernelTypes},
+    course::entry::Counts,
     plan::{self, Chosen, PlanName, Probe, Refusal},
 };
 
@@ -90,43 +91,6 @@ impl Default for Limits {
             followed: FOLLOWED_SOCKETS,
             calls: IN_FLIGHT_CALLS,
         }
-    }
-}
-
-/// The ring's counters, over all CPUs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Records written.
-    pub submitted: u64,
-    /// Records lost for want of room.
-    pub ring_full: u64,
-    /// Hooks that the kernel skipped because the same program was running on
-    /// that CPU, interrupted by a softirq (`recursion_misses`, since 5.12), and
-    /// that no second program took over.
-    pub missed: u64,
-    /// Sockets of the wanted process that are not followed, for want of room.
-    pub not_followed: u64,
-    /// System calls that were not remembered, for want of room.
-    pub calls_forgotten: u64,
-    /// Processes of the traced command that are not followed, for want of room.
-    pub processes_left_out: u64,
-    /// Connections whose call stack could not be taken or kept.
-    pub without_stack: u64,
-    /// Stacks that frame pointers do not show and that were not copied, for want of room.
-    pub not_copied: u64,
-}
-
-impl Counts {
-    /// Records that hooks set out to write, or would have.
-    #[must_use]
-    pub const fn generated(&self) -> u64 {
-        self.submitted + self.lost()
-    }
-
-    /// Records lost, for whatever reason.
-    #[must_use]
-    pub const fn lost(&self) -> u64 {
-        self.ring_full + self.missed
     }
 }
 

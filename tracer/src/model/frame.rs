@@ -7,11 +7,12 @@ use std::{
 };
 
 use rustc_hash::FxHasher;
+use serde::{Deserialize, Serialize};
 
 use crate::model::untrusted::Untrusted;
 
 /// A function on a call stack.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Frame {
     /// The function, demangled; `None` where it has no name.
     pub function: Option<Untrusted>,
@@ -48,7 +49,7 @@ impl fmt::Display for Frame {
 }
 
 /// How far out the frames of a call stack reach.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reach {
     /// As far as is known, to where it begins.
     #[default]
@@ -60,7 +61,7 @@ pub enum Reach {
 }
 
 /// The frames of a call stack.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct CallFrames {
     /// Innermost first; none where it has not been named.
     pub frames: Arc<[Frame]>,

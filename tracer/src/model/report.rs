@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     diagnosis::{Verdict, forecast::Forecast, runtime::Runtime},
@@ -31,6 +31,9 @@ pub struct Loss {
     pub hook_missed: u64,
     /// Records that reached us and could not be read.
     pub undecodable: u64,
+    /// Records that reached us, and that the recording does not hold: its disk was too
+    /// slow or full, or a block of it is damaged.
+    pub unrecorded: u64,
     /// Events that `trace` dropped, after delivery, because its reader stalled.
     #[serde(skip)]
     pub unwritten: u64,
@@ -39,7 +42,7 @@ pub struct Loss {
 }
 
 /// Who owns a group.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GroupOwner {
     /// Process id; `None` for exited processes grouped by name, or unknown.
     pub pid: Option<u32>,

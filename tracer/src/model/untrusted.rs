@@ -2,10 +2,12 @@
 
 use std::{borrow::Cow, fmt};
 
+use serde::{Deserialize, Serialize};
+
 /// A string that some process on the host chose: its name, its path, its
 /// cgroup. Its only `Display` escapes whatever could act on a terminal, a log
 /// or a reader's eye.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Untrusted(String);
 
 impl Untrusted {

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::BootTime,
@@ -22,7 +23,7 @@ use crate::{
 pub use crate::table::connection::Holder;
 
 /// A socket as a snapshot shows it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Socket {
     /// Its cookie; 0 where that is not known.
     pub cookie: u64,
@@ -51,7 +52,7 @@ impl Socket {
 }
 
 /// All sockets and holders of the host at one time.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Snapshot {
     /// When gathering began.
     pub began: BootTime,

@@ -259,12 +259,14 @@ impl Symbols {
         }
     }
 
-    /// The frames of a call stack; none where it has not been named.
+    /// What has been named since this was asked last.
     #[must_use]
-    pub fn frames(&self, call_stack: CallStack) -> CallFrames {
+    pub fn take_named(&self) -> Vec<(CallStack, CallFrames)> {
         let all = &self.results.frames;
-        let all = all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(&call_stack).cloned().unwrap_or_default()
+        let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut named: Vec<_> = all.drain().collect();
+        named.sort_unstable_by_key(|&(stack, _)| stack);
+        named
     }
 
     /// Stacks that were not named, for want of room or time.

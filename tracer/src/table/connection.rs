@@ -3,6 +3,7 @@
 use std::{fmt, net::SocketAddr, num::NonZeroU32};
 
 use arrayvec::ArrayVec;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::BootTime,
@@ -37,7 +38,7 @@ impl fmt::Display for ConnId {
 pub const GAP_MS: u64 = 1_000;
 
 /// What the kernel waits for on a socket (`inet_sk_diag_fill`, net/ipv4/inet_diag.c).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Timer {
     /// Nothing.
     #[default]
@@ -51,7 +52,7 @@ pub enum Timer {
 }
 
 /// What a snapshot says of a live socket.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     /// When it was taken.
     pub at: BootTime,
@@ -116,7 +117,7 @@ fn gap_ms(before: &Sample, after: &Sample) -> Option<u64> {
 }
 
 /// A process that has a socket open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// Process id.
     pub pid: u32,

@@ -7,6 +7,8 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     clock::BootTime,
     decode::{Circumstance, Ends},
@@ -35,7 +37,7 @@ pub(super) const TIME_WAIT: Duration = Duration::from_secs(60);
 pub(super) const HELD_BACK_MS: u64 = 20;
 
 /// What a trace hears of by itself; the rest is concluded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hears {
     /// That a program lets go of a socket, when it does.
     pub close: bool,

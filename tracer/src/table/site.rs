@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     clock::BootTime,
     decode::{Comm, StackId},
@@ -14,7 +16,7 @@ use crate::{
 };
 
 /// The code that opens or accepts connections: a call stack of one process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CallStack {
     /// The process, in whose memory the stack's addresses mean something.
     pub pid: u32,

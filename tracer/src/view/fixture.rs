@@ -26,6 +26,7 @@ pub(super) const LOSS: Loss = Loss {
     ring_full: 100,
     hook_missed: 20,
     undecodable: 0,
+    unrecorded: 0,
     unwritten: 0,
     repaired: 3,
 };

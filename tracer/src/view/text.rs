@@ -172,10 +172,11 @@ pub(super) fn loss_sentence(loss: &Loss) -> String {
     )
 }
 
-/// How many were lost for which reason; the two rare ones only where it happened.
+/// How many were lost for which reason; the rare ones only where it happened.
 pub(super) fn loss_reasons(loss: &Loss) -> String {
     let rare = [
         (loss.undecodable, "unreadable"),
+        (loss.unrecorded, "not recorded"),
         (loss.unwritten, "unwritten"),
     ];
     let usual = [

@@ -43,11 +43,12 @@ const COMM_FULL: usize = 15;
 const DETAIL: usize = 44;
 
 /// Columns of a CSV that only a loss fills.
-const LOSS_COLUMNS: [&str; 5] = [
+const LOSS_COLUMNS: [&str; 6] = [
     "events_lost",
     "ring_full",
     "hook_missed",
     "undecodable",
+    "unrecorded",
     "unwritten",
 ];
 
@@ -156,6 +157,7 @@ impl Trace {
             loss.ring_full,
             loss.hook_missed,
             loss.undecodable,
+            loss.unrecorded,
             loss.unwritten,
         ];
         match self.format {

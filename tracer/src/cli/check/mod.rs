@@ -1,6 +1,6 @@
 //! `tcpleak check`: runs a command and fails if it leaks.
 
-use std::{cell::Cell, env, pin::pin, sync::Arc, time::Duration};
+use std::{cell::Cell, env, pin::pin, time::Duration};
 
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
@@ -21,11 +21,11 @@ use crate::{
         report::{Ended, Run},
     },
     clock::BootTime,
-    collector::{Attached, Collector, Observer},
+    collector::{Attached, Collector},
+    course::{Course, Observer},
     load,
     model::untrusted::Untrusted,
     selection::Selection,
-    symbols::Symbols,
     table::{Change, connection::Connection},
     view,
 };
@@ -130,37 +130,28 @@ async fn watch(
         None => return Err(watched.err().context("the watch ended early")?),
     };
     watched.context("the command ran, and was not traced to its end")?;
-    let snapshot = collector.snapshot(&mut keeper).await?;
+    collector.snapshot(&mut keeper).await?;
     let tree = collector.tree()?;
     collector.finish(&mut keeper).await?;
+    collector.conclude(leaks::NAMED_WITHIN, &mut keeper)?;
+    let course = &collector.course;
     keeper
         .0
-        .finish(&collector.table, snapshot.ended, |pid| tree.contains(&pid));
+        .finish(&course.table, course.now(), |pid| tree.contains(&pid));
     let python = python.map_or_else(Recorded::default, |python| python.read());
     keeper.0.settle(|pid| python.exit(pid));
-    Ok(report(
-        args,
-        &collector,
-        &keeper.0,
-        ended,
-        snapshot.ended,
-        &python,
-    ))
+    Ok(report(args, course, &keeper.0, ended, &python))
 }
 
 fn report(
     args: &CheckArgs,
-    collector: &Collector,
+    course: &Course,
     ledger: &Ledger,
     ended: Ended,
-    now: BootTime,
     python: &Recorded,
 ) -> Run {
-    if let Some(symbols) = &collector.symbols {
-        symbols.finish(leaks::NAMED_WITHIN);
-    }
-    let symbols = collector.symbols.as_ref();
-    let frames_of = |stack| symbols.map_or_else(Arc::default, |s: &Symbols| s.frames(stack).frames);
+    let setup = &course.setup;
+    let frames_of = |stack| course.frames(stack).frames;
     let names = Names {
         frames_of: &frames_of,
         python,
@@ -170,23 +161,23 @@ fn report(
         strict: args.strict,
         allow: &args.allow,
     };
-    let findings = assemble::findings(ledger, &names, terms, &collector.clock);
+    let findings = assemble::findings(ledger, &names, terms, &setup.clock);
     let words = args.command.iter();
     let words = words.map(|word| Untrusted::from_bytes(word.as_encoded_bytes()));
     Run {
-        host: leaks::host_name(),
-        kernel: leaks::kernel_release(),
-        plan: collector.plan(),
-        blind: collector.blind(),
+        host: setup.host.clone(),
+        kernel: setup.kernel.clone(),
+        plan: setup.plan.name(),
+        blind: course.blind(),
         folder: env::current_dir()
             .ok()
             .map(|folder| Untrusted::from_bytes(folder.as_os_str().as_encoded_bytes())),
         command: words.collect(),
         ended,
-        window: (collector.clock.at(collector.from), collector.clock.at(now)),
+        window: (setup.clock.at(setup.from), setup.clock.at(course.now())),
         grace_ms: u64::try_from(args.grace.as_millis()).unwrap_or(u64::MAX),
         strict: args.strict,
-        loss: collector.loss(),
+        loss: course.loss(),
         counts: assemble::counts(ledger, &findings),
         findings,
     }

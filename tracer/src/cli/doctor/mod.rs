@@ -4,10 +4,9 @@ use std::{fs, io::Write, path::Path};
 
 use anyhow::Result;
 
-use super::{
-    Outcome, args::DoctorArgs, in_one_line, leaks::kernel_release, load_options, output::Sink,
-};
+use super::{Outcome, args::DoctorArgs, in_one_line, load_options, output::Sink};
 use crate::{
+    enrich,
     load::{
         self,
         error::Blocked,
@@ -44,7 +43,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Outcome> {
     checks.extend(sockets::checks());
 
     let doctor = Doctor {
-        kernel: kernel_release().to_string(),
+        kernel: enrich::host::kernel_release().to_string(),
         plan,
         blind,
         checks,

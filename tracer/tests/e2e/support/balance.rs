@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// Why a record may be lost, as reports name it.
-const REASONS: [&str; 3] = ["ring_full", "hook_missed", "undecodable"];
+const REASONS: [&str; 4] = ["ring_full", "hook_missed", "undecodable", "unrecorded"];
 
 /// Checks a run that came to its end: the report that `leaks` printed as JSON,
 /// or the last line that `trace` wrote to standard error. Other output says

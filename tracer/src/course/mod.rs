@@ -1,0 +1,345 @@
+//! The course of a trace: what it learns, in the order in which it learns it, and
+//! what becomes of that. Pure.
+//!
+//! A live trace (`collector`) and a recording (`store`) tell it the same things in
+//! the same order, so both come to the same table and the same report.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use rustc_hash::FxHashMap;
+use tracer_common::config::Filter;
+
+use crate::{
+    clock::BootTime,
+    decode::Event,
+    diagnosis::Host,
+    model::{
+        frame::CallFrames,
+        report::{GroupOwner, Loss},
+    },
+    reconcile::{Holder, Snapshot, Socket, Terms, reconcile},
+    selection::Selection,
+    table::{
+        Change, Table,
+        connection::Connection,
+        site::{CallStack, SiteKey},
+    },
+    tcp::State,
+};
+
+mod blind;
+pub mod entry;
+mod host;
+
+use entry::{Entry, Seen, Setup, Standing};
+
+/// Who wants to hear of what happens.
+pub trait Observer {
+    /// A connection changed. An error ends the watch.
+    ///
+    /// # Errors
+    /// Where it cannot be passed on.
+    fn change(&mut self, change: Change, at: BootTime, connection: &Connection) -> Result<()>;
+
+    /// A process is about to end, and to let go of all that it still holds.
+    fn exit(&mut self, _at: BootTime, _pid: u32) {}
+
+    /// No more changes wait at the moment.
+    ///
+    /// # Errors
+    /// As [`Observer::change`].
+    fn settle(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Once a second: how things stand.
+    ///
+    /// # Errors
+    /// As [`Observer::change`].
+    fn tick(&mut self, _at: BootTime, _table: &Table, _loss: Loss) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Hears nothing.
+impl Observer for () {
+    fn change(&mut self, _: Change, _: BootTime, _: &Connection) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What a trace has learned so far.
+pub struct Course {
+    /// What holds for all of it.
+    pub setup: Setup,
+    /// Which connections are asked for.
+    pub selection: Selection,
+    /// The connections.
+    pub table: Table,
+    /// What rules compare with, as of the last snapshot.
+    pub host: Host,
+    /// Facts of the last snapshot; `None` before the first.
+    last: Option<Seen>,
+    names: FxHashMap<CallStack, CallFrames>,
+    owners: FxHashMap<u32, GroupOwner>,
+    /// How the trace stood at the start, and stands now.
+    began: Standing,
+    standing: Standing,
+    /// Records that came here.
+    told: u64,
+    /// Records that should have come here before `standing` was taken, and did not.
+    unrecorded: u64,
+    /// Losses up to here are mended by a snapshot that began later; and those up to the
+    /// one before.
+    mended: (u64, u64),
+    /// When the youngest event so far happened.
+    heard: BootTime,
+    is_over: bool,
+}
+
+impl Course {
+    /// Nothing is learned yet. `began`: how the trace stood.
+    #[must_use]
+    pub fn new(setup: Setup, selection: Selection, began: Standing) -> Self {
+        let table = Table::new(
+            setup.by_address,
+            setup.is_partial || selection.for_kernel() != Filter::default(),
+        );
+        Self {
+            table: table.hearing(setup.hears),
+            setup,
+            selection,
+            host: Host::default(),
+            last: None,
+            names: FxHashMap::default(),
+            owners: FxHashMap::default(),
+            began,
+            standing: began,
+            told: began.told,
+            unrecorded: 0,
+            mended: (0, 0),
+            heard: BootTime::default(),
+            is_over: false,
+        }
+    }
+
+    /// Hears of a record: its event, or nothing where it could not be decoded.
+    ///
+    /// # Errors
+    /// Where the observer fails.
+    pub fn hear(&mut self, event: Option<&Event>, observer: &mut impl Observer) -> Result<()> {
+        self.told += 1;
+        let Some(event) = event else {
+            self.table.count_undecodable();
+            return Ok(());
+        };
+        self.heard = event.at().max(self.heard);
+        let table = &mut self.table;
+        let mut outcome = Ok(());
+        if let Event::Exit { at, pid } = *event {
+            observer.exit(at, pid);
+            table.apply(event, |_, _, _| ());
+        } else if self
+            .selection
+            .admits(event, |sock| table.get(sock).is_some())
+        {
+            table.apply(event, telling(&mut outcome, observer));
+        }
+        outcome
+    }
+
+    /// Learns what is no record.
+    ///
+    /// # Errors
+    /// Where the observer fails.
+    pub fn learn(&mut self, entry: &Entry, observer: &mut impl Observer) -> Result<()> {
+        let mut outcome = Ok(());
+        match entry {
+            Entry::Begin => {
+                self.mended = (self.lost(), self.mended.0);
+                self.table.begin_snapshot();
+            }
+            Entry::Snapshot(snapshot, tree) => {
+                self.work_in(snapshot, |pid| tree.contains(&pid), observer)?;
+            }
+            Entry::Standing(standing) => {
+                let lost = self.lost();
+                self.standing = *standing;
+                self.unrecorded = standing.told.saturating_sub(self.told);
+                if self.lost() > lost {
+                    self.table.note_loss();
+                }
+            }
+            Entry::Checkpoint(at) => self.table.checkpoint(*at),
+            Entry::Tick(at) => {
+                self.table.settle(*at, telling(&mut outcome, observer));
+                outcome?;
+                let loss = self.loss();
+                observer.tick(*at, &self.table, loss)?;
+            }
+            Entry::Settle => {
+                self.table
+                    .settle(BootTime::END, telling(&mut outcome, observer));
+                outcome?;
+            }
+            Entry::Name(stack, frames) => {
+                self.names.insert(*stack, frames.clone());
+            }
+            // One that has exited since has no more to say of itself.
+            Entry::Owner(pid, owner) => match self.owners.get_mut(pid) {
+                Some(known) if owner.exe.is_none() => known.fds = None,
+                _ => {
+                    self.owners.insert(*pid, owner.clone());
+                }
+            },
+            Entry::End => self.is_over = true,
+        }
+        Ok(())
+    }
+
+    fn work_in(
+        &mut self,
+        snapshot: &Snapshot,
+        is_in_tree: impl Fn(u32) -> bool,
+        observer: &mut impl Observer,
+    ) -> Result<()> {
+        self.host = host::of(snapshot, self.setup.ephemeral_ports);
+        self.last = Some(Seen::of(snapshot));
+        let selection = &self.selection;
+        let prefers = |holder: &Holder| {
+            is_in_tree(holder.pid) || selection.prefers(holder.pid, holder.comm.bytes())
+        };
+        let chooses_processes = selection.pid.is_some() || selection.tree;
+        let wants = |socket: &Socket| {
+            selection.wants_socket(socket.ends, socket.state == State::Listen)
+                && (!chooses_processes || snapshot.holders_of(socket).iter().any(prefers))
+        };
+        let lost = self.lost();
+        let (mended, before) = self.mended;
+        let terms = Terms {
+            wants: &wants,
+            prefers: &prefers,
+            has_lost: lost > before,
+        };
+        let mut outcome = Ok(());
+        reconcile(
+            &mut self.table,
+            snapshot,
+            terms,
+            telling(&mut outcome, observer),
+        );
+        if lost == mended {
+            self.table.note_mended();
+        }
+        outcome?;
+        observer.settle()
+    }
+
+    /// Records lost so far, for whatever reason.
+    fn lost(&self) -> u64 {
+        self.standing.counts.lost() + self.unrecorded
+    }
+
+    /// Whether a snapshot is to mend what was lost since the last.
+    #[must_use]
+    pub fn is_to_be_mended(&self) -> bool {
+        self.lost() > self.mended.0
+    }
+
+    /// What was lost so far.
+    #[must_use]
+    pub fn loss(&self) -> Loss {
+        let undecodable = self.table.counters().undecodable;
+        let counts = self.standing.counts.since(&self.began.counts);
+        let taken = self.standing.taken - self.began.taken;
+        Loss {
+            events_generated: counts.generated(),
+            events_delivered: taken.saturating_sub(undecodable + self.unrecorded),
+            events_lost: counts.lost() + undecodable + self.unrecorded,
+            ring_full: counts.ring_full,
+            hook_missed: counts.missed,
+            undecodable,
+            unrecorded: self.unrecorded,
+            unwritten: 0,
+            repaired: self.table.counters().repaired,
+        }
+    }
+
+    /// When the youngest event so far happened.
+    #[must_use]
+    pub const fn heard(&self) -> BootTime {
+        self.heard
+    }
+
+    /// Records that came here so far.
+    #[must_use]
+    pub const fn told(&self) -> u64 {
+        self.told
+    }
+
+    /// The instant that a report speaks of: the last snapshot, or where the course was
+    /// cut off what was heard last.
+    #[must_use]
+    pub fn now(&self) -> BootTime {
+        let snapshot = self
+            .last
+            .as_ref()
+            .map_or(self.setup.from, |seen| seen.ended);
+        match self.is_over {
+            true => snapshot,
+            false => snapshot.max(self.heard),
+        }
+    }
+
+    /// The frames of a call stack; none where it has not been named.
+    #[must_use]
+    pub fn frames(&self, stack: CallStack) -> CallFrames {
+        self.names.get(&stack).cloned().unwrap_or_default()
+    }
+
+    /// The processes that own connections asked for, whoever has been looked up before.
+    #[must_use]
+    pub fn owners_to_look_up(&self) -> BTreeSet<u32> {
+        let selection = &self.selection;
+        let is_wanted = |key: &SiteKey| {
+            let process = Some((key.pid, key.comm.bytes()));
+            !selection.wants_owner() || selection.matches_process(process)
+        };
+        let sites = self.table.sites();
+        let keys = sites.iter().map(|(key, ..)| key);
+        let keys = keys.filter(|key| key.pid != 0 && is_wanted(key));
+        keys.map(|key| key.pid).collect()
+    }
+
+    /// Whether no snapshot has been taken yet.
+    #[must_use]
+    pub const fn is_fresh(&self) -> bool {
+        self.last.is_none()
+    }
+
+    /// How the trace stands.
+    #[must_use]
+    pub const fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// What is known of a process.
+    #[must_use]
+    pub fn owner(&self, pid: u32) -> Option<&GroupOwner> {
+        self.owners.get(&pid)
+    }
+}
+
+/// Tells an observer of changes until it fails.
+fn telling<'a>(
+    outcome: &'a mut Result<()>,
+    observer: &'a mut impl Observer,
+) -> impl FnMut(Change, BootTime, &Connection) + 'a {
+    |change, at, connection| {
+        if outcome.is_ok() {
+            *outcome = observer.change(change, at, connection);
+        }
+    }
+}
