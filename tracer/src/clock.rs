@@ -60,6 +60,13 @@ impl WallClock {
         }
     }
 
+    /// The boot time of a wall time; the nearest where that is before boot.
+    #[must_use]
+    pub fn boot(&self, wall: Timestamp) -> BootTime {
+        let ns = wall.as_nanosecond() - self.offset_ns;
+        BootTime(u64::try_from(ns.max(0)).unwrap_or(u64::MAX))
+    }
+
     /// The wall time of a boot time, cut to microseconds.
     #[must_use]
     pub fn at(&self, boot: BootTime) -> Timestamp {

@@ -19,14 +19,19 @@ use crate::{
         Course, Observer,
         entry::{Entry, Setup, Standing},
     },
-    decode::{chain, decode},
+    decode::{Event, chain, decode},
     enrich,
     load::{self, Tracer, privileges, tracefs},
+    model::untrusted::Untrusted,
     plan::Hook,
     reconcile::{Snapshot, Socket},
     selection::Selection,
     snapshot::{self, Gatherer, clocks},
     source::ring::RingSource,
+    store::{
+        disk::Disk,
+        recorder::{Begun, Recorder},
+    },
     symbols::Symbols,
     table::Hears,
     tcp::State,
@@ -87,6 +92,8 @@ pub struct Collector {
     left_out: u64,
     /// When the last snapshot was in, and how much work it was.
     rested: (Instant, Duration),
+    /// What is learned is kept there, too.
+    recorder: Option<Recorder>,
 }
 
 /// Everything that needs privileges, done; nothing running yet.
@@ -135,11 +142,36 @@ impl Collector {
             course: Course::new(setup, selection, Standing::default()),
             left_out: 0,
             rested: (Instant::now(), Duration::ZERO),
+            recorder: None,
         })
+    }
+
+    /// Keeps what is learned from now on in a recording as well.
+    pub fn record(&mut self, disk: Disk) {
+        let command = std::env::args_os();
+        let command = command.map(|word| Untrusted::from_bytes(word.as_encoded_bytes()));
+        self.recorder = Some(Recorder::new(disk, &self.course, command.collect()));
+    }
+
+    /// The end of the recording: waits until it is written. Nothing where there is none.
+    ///
+    /// # Errors
+    /// Where something is not written.
+    pub fn close_recording(&mut self) -> Result<()> {
+        self.recorder.take().map_or(Ok(()), Recorder::close)
     }
 
     /// Tells the course.
     fn learn(&mut self, entry: Entry, observer: &mut impl Observer) -> Result<()> {
+        if let Some(recorder) = &mut self.recorder
+            && recorder.entry(&entry, &self.course) == Begun::File
+        {
+            // Whoever begins to read there knows nothing before the next.
+            self.rested.1 = Duration::ZERO;
+            self.rested.0 = Instant::now()
+                .checked_sub(STEADY.least)
+                .unwrap_or(self.rested.0);
+        }
         self.course.learn(&entry, observer)
     }
 
@@ -228,11 +260,15 @@ impl Collector {
         self.count(observer)?;
         self.learn(Entry::Begin, observer)?;
         let gatherer = Arc::clone(&self.gatherer);
-        let mut gathering: JoinHandle<_> = spawn_blocking(move || {
+        let unknown = self.course.owners_unknown();
+        let mut gathering: JoinHandle<Result<_>> = spawn_blocking(move || {
             let mut gatherer = gatherer.lock().unwrap_or_else(PoisonError::into_inner);
-            gatherer.take()
+            let snapshot = gatherer.take()?;
+            // While they are there to be looked up.
+            let owners = unknown.into_iter().map(|pid| (pid, enrich::owner(pid)));
+            Ok((snapshot, owners.collect::<Vec<_>>()))
         });
-        let snapshot = loop {
+        let (snapshot, owners) = loop {
             tokio::select! {
                 gathered = &mut gathering => break gathered.context("the snapshot was cut short")??,
                 ready = self.source.wait() => {
@@ -254,6 +290,9 @@ impl Collector {
         } else {
             FxHashSet::default()
         };
+        for (pid, owner) in owners {
+            self.learn(Entry::Owner(pid, owner), observer)?;
+        }
         let gathered = snapshot.cost;
         let used = clocks::thread_time();
         self.learn(Entry::Snapshot(Box::new(snapshot), tree), observer)?;
@@ -312,6 +351,7 @@ impl Collector {
     fn drain(&mut self, observer: &mut impl Observer) -> Result<bool> {
         let course = &mut self.course;
         let symbols = &mut self.symbols;
+        let recorder = &mut self.recorder;
         let mut outcome = Ok(());
         let more = self.source.drain(|bytes| {
             if let Some(copy) = chain::copy(bytes) {
@@ -323,6 +363,9 @@ impl Collector {
             let mut event = decode(bytes).ok();
             if let (Some(symbols), Some(event)) = (symbols.as_mut(), &mut event) {
                 symbols.hear(event, chain::of(bytes));
+            }
+            if let Some(recorder) = recorder {
+                recorder.record(bytes, event.as_ref().and_then(Event::stack));
             }
             if outcome.is_ok() {
                 outcome = course.hear(event.as_ref(), observer);

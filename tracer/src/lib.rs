@@ -22,6 +22,7 @@ pub mod reconcile;
 pub mod selection;
 pub mod snapshot;
 pub mod source;
+pub mod store;
 pub mod symbols;
 pub mod table;
 pub mod tcp;

@@ -47,7 +47,11 @@ pub enum Command {
     #[command(after_help = TRACE_HELP)]
     Trace(TraceArgs),
     /// List connections open now: owner, state, idle time, queues, bytes
+    #[command(after_help = PS_HELP)]
     Ps(PsArgs),
+    /// Record what happens, for leaks, trace and ps to read later: --from FILE
+    #[command(after_help = RECORD_HELP)]
+    Record(RecordArgs),
     /// Run a command, and fail if it or what it starts leaks connections
     #[command(after_help = CHECK_HELP)]
     Check(CheckArgs),
@@ -69,6 +73,7 @@ Examples:
   tcpleak leaks                            watch the whole host for a minute
   tcpleak leaks --for 10m --pid 4242       watch one process for ten minutes
   tcpleak leaks --for 2m --fail-on leak    exit with 3 if something leaks
+  tcpleak leaks --from FILE                what `tcpleak record` saw
 
 Exit codes:
   0 fine, 1 could not run, 2 wrong usage, 3 leaks found (--fail-on leak)";
@@ -77,6 +82,20 @@ const TRACE_HELP: &str = "\
 Examples:
   tcpleak trace --port 5432                what happens on PostgreSQL's port
   tcpleak trace --format jsonl | jq .      one JSON object a line";
+
+const PS_HELP: &str = "\
+Examples:
+  tcpleak ps --comm nginx                  what nginx has open
+  tcpleak ps --from FILE --at 03:12:00     what was open then";
+
+const RECORD_HELP: &str = "\
+Examples:
+  tcpleak record -o trace.tcpleak          until Ctrl-C
+  tcpleak record -o DIR --max-size 100MiB --rotate 20    the newest 2 GB
+  tcpleak leaks --from trace.tcpleak       anywhere, without privileges
+
+What is recorded says who talked to whom, and names programs and functions; it
+holds no payload. The files are readable by their owner only.";
 
 const CHECK_HELP: &str = "\
 A connection leaks when no program closed it before its process ended (or, in a
@@ -127,9 +146,32 @@ pub struct LeaksArgs {
     #[arg(long, short)]
     pub verbose: bool,
     #[command(flatten)]
+    pub recording: RecordingArgs,
+    #[command(flatten)]
     pub selection: SelectionArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+    #[command(flatten)]
+    pub probe: ProbeArgs,
+}
+
+/// `record`
+#[derive(Clone, Debug, Args)]
+pub struct RecordArgs {
+    /// Write to this file; with --rotate to this folder
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Stop after this long, such as 30s or 5m
+    #[arg(long = "for", value_name = "DURATION", value_parser = values::duration, allow_hyphen_values = true)]
+    pub watch: Option<Duration>,
+    /// Stop when the file is about this large; with --rotate begin the next
+    #[arg(long, value_name = "SIZE", value_parser = values::file_size)]
+    pub max_size: Option<u64>,
+    /// Write a folder of files of --max-size, and keep the newest so many
+    #[arg(long, value_name = "COUNT", requires = "max_size", value_parser = clap::value_parser!(u16).range(1..))]
+    pub rotate: Option<u16>,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
     #[command(flatten)]
     pub probe: ProbeArgs,
 }
@@ -147,6 +189,8 @@ pub struct TraceArgs {
     /// Stop after this long, such as 30s or 5m
     #[arg(long = "for", value_name = "DURATION", value_parser = values::duration, allow_hyphen_values = true)]
     pub watch: Option<Duration>,
+    #[command(flatten)]
+    pub recording: RecordingArgs,
     #[command(flatten)]
     pub selection: SelectionArgs,
     #[command(flatten)]
@@ -202,6 +246,12 @@ pub struct HeldArgs {
 /// `ps`
 #[derive(Clone, Debug, Args)]
 pub struct PsArgs {
+    /// List what was open at the end of this recording, a file or folder
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// List what was open then: an instant, or a time of day, of the recording
+    #[arg(long, value_name = "TIME", requires = "from")]
+    pub at: Option<String>,
     #[command(flatten)]
     pub selection: SelectionArgs,
     #[command(flatten)]
@@ -226,6 +276,21 @@ pub struct DoctorArgs {
     pub output: OutputArgs,
     #[command(flatten)]
     pub probe: ProbeArgs,
+}
+
+/// To a recording, or from one.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Recording")]
+pub struct RecordingArgs {
+    /// Read this recording, a file or folder, instead of watching
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["record", "watch", "plan", "ring_size", "stacks", "btf"])]
+    pub from: Option<PathBuf>,
+    /// Go on reading what is still being recorded, until it ends or Ctrl-C
+    #[arg(long, requires = "from")]
+    pub follow: bool,
+    /// Record what is watched, too
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
 }
 
 /// Which connections.

@@ -12,7 +12,7 @@ use super::{
     outlet::Outlet,
     output::Sink,
     progress::Progress,
-    runtime, say, say_ready, selection,
+    record, replay, runtime, say, say_ready, selection,
 };
 use crate::{
     collector::{Attached, Collector},
@@ -22,12 +22,13 @@ use crate::{
         report::{GroupOwner, Leaks},
     },
     selection::Selection,
+    store::{disk::Disk, replay::Replay},
     table::site::{SiteKey, Tally},
     view::{self, Format, LeaksOptions},
 };
 
 /// Points on each site's curve over a watch: enough for two halves with a trend.
-const CHECKPOINTS: u32 = 32;
+pub(super) const CHECKPOINTS: u32 = 32;
 
 /// How long the report waits for the last call stacks to be named.
 pub(super) const NAMED_WITHIN: Duration = Duration::from_secs(10);
@@ -35,11 +36,26 @@ pub(super) const NAMED_WITHIN: Duration = Duration::from_secs(10);
 /// Watches, judges, reports.
 pub(super) fn run(args: &LeaksArgs) -> Result<Outcome> {
     let mut sink = Sink::open(&args.output)?;
-    let selection = selection(&args.selection)?;
-    let attached = Attached::new(&load_options(&args.probe, &selection))?;
-    let runtime = runtime()?;
-    let course = runtime.block_on(watch(args, attached, selection))?;
-    let report = report(&course, args.selection.cgroup.as_deref());
+    let from = args.recording.from.as_deref();
+    let selection = selection(&args.selection, from.is_none())?;
+    let cgroup = args.selection.cgroup.as_deref();
+    let (runtime, report) = match from {
+        Some(path) => {
+            let mut replay = Replay::open(path, args.recording.follow, selection)?;
+            let runtime = runtime()?;
+            runtime.block_on(replay::tell(&mut replay, &args.recording, &mut ()))?;
+            let mut report = report(&replay.course, cgroup);
+            report.blind.extend(replay.flaws());
+            (runtime, report)
+        }
+        None => {
+            let disk = record::beside(args.recording.record.as_deref())?;
+            let attached = Attached::new(&load_options(&args.probe, &selection))?;
+            let runtime = runtime()?;
+            let course = runtime.block_on(watch(args, attached, selection, disk))?;
+            (runtime, report(&course, cgroup))
+        }
+    };
 
     let outcome = match args.fail_on {
         Some(FailOn::Leak) if report.summary.leaked > 0 => Outcome::Leaks,
@@ -73,10 +89,18 @@ async fn write(args: &LeaksArgs, report: &Leaks, sink: &mut Sink) -> Result<()> 
     Ok(())
 }
 
-async fn watch(args: &LeaksArgs, attached: Attached, selection: Selection) -> Result<Course> {
+async fn watch(
+    args: &LeaksArgs,
+    attached: Attached,
+    selection: Selection,
+    disk: Option<Disk>,
+) -> Result<Course> {
     let interrupted = interrupted()?;
     let mut collector = Collector::new(attached, selection)?;
-    let mut progress = Progress::new(args.watch, collector.course.setup.from);
+    if let Some(disk) = disk {
+        collector.record(disk);
+    }
+    let mut progress = Progress::new(Some(args.watch), collector.course.setup.from);
     let end = async {
         say_ready();
         tokio::select! {
@@ -91,6 +115,7 @@ async fn watch(args: &LeaksArgs, attached: Attached, selection: Selection) -> Re
     collector.snapshot(&mut ()).await?;
     collector.finish(&mut ()).await?;
     collector.conclude(NAMED_WITHIN, &mut ())?;
+    collector.close_recording()?;
     Ok(collector.course)
 }
 

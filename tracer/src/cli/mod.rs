@@ -26,6 +26,8 @@ mod outlet;
 mod output;
 mod progress;
 mod ps;
+mod record;
+mod replay;
 mod trace;
 mod values;
 
@@ -66,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Held(args) => check::held(&args),
         Command::Ps(args) => ps::run(&args),
+        Command::Record(args) => record::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::SymbolHelper => symbols::helper::run().map(|()| Outcome::Fine),
@@ -156,9 +159,10 @@ fn log_to_stderr() {
         .try_init();
 }
 
-/// What the flags select; checked against the host.
-fn selection(args: &SelectionArgs) -> Result<Selection> {
+/// What the flags select; checked against the host, if that is what is looked at.
+fn selection(args: &SelectionArgs, is_live: bool) -> Result<Selection> {
     if let Some(pid) = args.pid
+        && is_live
         && !std::path::Path::new("/proc").join(pid.to_string()).exists()
     {
         bail!("no process has pid {pid}; `tcpleak ps` lists those with connections");

@@ -71,6 +71,15 @@ impl Outlet {
         Ok(is_taken)
     }
 
+    /// Waits until less waits than would be dropped.
+    pub(super) async fn room(&self) {
+        let is_stuck = || self.waiting.load(Ordering::Relaxed) > MAX_WAITING / 2;
+        let is_writing = || self.writer.as_ref().is_some_and(|w| !w.is_finished());
+        while is_stuck() && is_writing() {
+            sleep(LOOK).await;
+        }
+    }
+
     /// Waits until all is written. Once the user wants to stop (`is_stopped`, or
     /// when `stop` is done) only as long as the reader takes something.
     ///

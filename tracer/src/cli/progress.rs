@@ -22,16 +22,19 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// A bar over `watch`, from `from`.
-    pub(super) fn new(watch: Duration, from: BootTime) -> Self {
+    /// A bar over `watch`, from `from`; without an end where that is not known.
+    pub(super) fn new(watch: Option<Duration>, from: BootTime) -> Self {
         let target = if io::stderr().is_terminal() {
             ProgressDrawTarget::stderr()
         } else {
             ProgressDrawTarget::hidden()
         };
-        let seconds = watch.as_secs().max(1);
-        let bar = ProgressBar::with_draw_target(Some(seconds), target);
-        let style = ProgressStyle::with_template("watching {pos}/{len} s [{bar:20}] {msg}");
+        let seconds = watch.map(|watch| watch.as_secs().max(1));
+        let bar = ProgressBar::with_draw_target(seconds, target);
+        let style = ProgressStyle::with_template(match seconds {
+            Some(_) => "watching {pos}/{len} s [{bar:20}] {msg}",
+            None => "watching {pos} s {msg}",
+        });
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         Self { bar, from }
     }

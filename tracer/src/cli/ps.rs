@@ -1,14 +1,18 @@
 //! `tcpleak ps`: a snapshot needs no eBPF, so it works without privileges, too.
 
-use std::{cmp::Reverse, io::Write};
+use std::{cmp::Reverse, io::Write, path::Path};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
-use super::{Outcome, args::PsArgs, is_in_cgroup, output::Sink, selection};
+use super::{Outcome, args::PsArgs, is_below, is_in_cgroup, output::Sink, say, selection, values};
 use crate::{
+    clock::{BootTime, WallClock},
+    decode::Owner,
     model::{connection::Connection, report::Loss},
     reconcile::{Snapshot, connection_of},
+    selection::Selection,
     snapshot::{Gatherer, clocks},
+    store::replay::Replay,
     table::connection::Connection as Tracked,
     tcp::State,
     view,
@@ -17,37 +21,16 @@ use crate::{
 /// Lists what is open now, what a program has yet to end first.
 pub(super) fn run(args: &PsArgs) -> Result<Outcome> {
     let mut sink = Sink::open(&args.output)?;
-    let selection = selection(&args.selection)?;
-    let snapshot = Gatherer::open()?.take()?;
-    let clock = clocks::wall_clock();
-    let listening = snapshot.listening();
-    let subflows = snapshot.subflows(|_| ());
-
-    let mut tracked: Vec<Tracked> = snapshot
-        .sockets
-        .iter()
-        .filter(|socket| {
-            let ends = &socket.ends;
-            !socket.is_unconnected()
-                && !subflows.contains(&socket.cookie)
-                && selection.matches_ends(ends.local, ends.remote, ends.netns)
-        })
-        .map(|socket| {
-            let role = Snapshot::role_of(socket, &listening);
-            connection_of(&snapshot, socket, role, |holder| {
-                selection.prefers(holder.pid, holder.comm.bytes())
-            })
-        })
-        .filter(|connection| {
-            let owner = connection.owner.as_ref();
-            selection.matches_owner(owner)
-                && is_in_cgroup(
-                    args.selection.cgroup.as_deref(),
-                    owner.map(|owner| owner.pid),
-                )
-        })
-        .collect();
-    let now = snapshot.ended;
+    let selection = selection(&args.selection, args.from.is_none())?;
+    let Listing {
+        mut tracked,
+        clock,
+        now,
+        loss,
+    } = match &args.from {
+        Some(path) => then(args, path, &selection)?,
+        None => today(args, &selection)?,
+    };
     tracked.sort_by_cached_key(|connection| {
         (
             urgency(connection.state),
@@ -61,15 +44,98 @@ pub(super) fn run(args: &PsArgs) -> Result<Outcome> {
         .collect();
 
     let mut out = sink.writer()?;
-    view::ps(
-        &mut *out,
-        &rows,
-        &Loss::default(),
-        args.output.format,
-        sink.style(),
-    )?;
+    view::ps(&mut *out, &rows, &loss, args.output.format, sink.style())?;
     out.flush()?;
     Ok(Outcome::Fine)
+}
+
+/// What was open at one instant.
+struct Listing {
+    tracked: Vec<Tracked>,
+    clock: WallClock,
+    now: BootTime,
+    loss: Loss,
+}
+
+fn today(args: &PsArgs, selection: &Selection) -> Result<Listing> {
+    let snapshot = Gatherer::open()?.take()?;
+    let listening = snapshot.listening();
+    let subflows = snapshot.subflows(|_| ());
+    let sockets = snapshot.sockets.iter().filter(|socket| {
+        let ends = &socket.ends;
+        !socket.is_unconnected()
+            && !subflows.contains(&socket.cookie)
+            && selection.matches_ends(ends.local, ends.remote, ends.netns)
+    });
+    let connections = sockets.map(|socket| {
+        let role = Snapshot::role_of(socket, &listening);
+        connection_of(&snapshot, socket, role, |holder| {
+            selection.prefers(holder.pid, holder.comm.bytes())
+        })
+    });
+    let is_wanted = |connection: &Tracked| {
+        let owner = connection.owner.as_ref();
+        selection.matches_owner(owner)
+            && is_in_cgroup(
+                args.selection.cgroup.as_deref(),
+                owner.map(|owner| owner.pid),
+            )
+    };
+    Ok(Listing {
+        tracked: connections.filter(is_wanted).collect(),
+        clock: clocks::wall_clock(),
+        now: snapshot.ended,
+        loss: Loss::default(),
+    })
+}
+
+fn then(args: &PsArgs, path: &Path, selection: &Selection) -> Result<Listing> {
+    let mut replay = Replay::open(path, false, selection.clone())?;
+    let clock = replay.course.setup.clock;
+    let from = replay.course.setup.from;
+    let at = args
+        .at
+        .as_deref()
+        .map(|at| values::instant(at, clock.at(from)));
+    let at = at.transpose()?;
+    if let Some(at) = at {
+        if clock.boot(at) < from {
+            bail!("the recording begins later, at {}", clock.at(from));
+        }
+        replay = replay.until(clock.boot(at));
+    }
+    while replay.step(&mut ())? {}
+    if at.is_none() {
+        replay.finish(&mut ())?;
+    }
+    for flaw in replay.flaws() {
+        say(&format!("the recording does not tell {flaw}"));
+    }
+    let course = &replay.course;
+    let now = at.map_or(course.now(), |at| clock.boot(at));
+    if !replay.is_done() && now > course.now() {
+        bail!("the recording ends before, at {}", clock.at(course.now()));
+    }
+    let is_in_cgroup = |owner: Option<&Owner>| {
+        args.selection.cgroup.as_deref().is_none_or(|wanted| {
+            let owner = owner.and_then(|owner| course.owner(owner.pid));
+            let cgroup = owner.and_then(|owner| owner.cgroup.as_ref());
+            cgroup.is_some_and(|cgroup| is_below(wanted, cgroup))
+        })
+    };
+    let open = course.table.open();
+    let is_wanted = |connection: &&Tracked| {
+        let owner = connection.owner.as_ref();
+        selection.matches_ends(connection.local, connection.remote, connection.netns)
+            && selection.matches_owner(owner)
+            && is_in_cgroup(owner)
+    };
+    Ok(Listing {
+        tracked: open.filter(is_wanted).cloned().collect(),
+        clock,
+        now,
+        loss: course.loss(),
+    })
 }
 
 /// The order of states in the list: those that wait for a program to act first,

@@ -7,20 +7,24 @@ use rustc_hash::FxHashMap;
 use tokio::time::sleep;
 
 use super::{
-    Outcome, args::TraceArgs, interrupted, is_in_cgroup, load_options, outlet::Outlet,
-    output::Sink, runtime, say, say_ready, selection,
+    Outcome, args::TraceArgs, interrupted, is_below, leaks::NAMED_WITHIN, load_options,
+    outlet::Outlet, output::Sink, record, replay::Listener, runtime, say, say_ready, selection,
 };
 use crate::{
     clock::{BootTime, WallClock},
     collector::{Attached, Collector},
-    course::Observer,
+    course::{Course, Observer},
     decode::Owner,
+    enrich,
     model::{
         connection::Connection,
         event::{Event, EventName},
         report::Loss,
+        untrusted::Untrusted,
     },
     selection::Selection,
+    snapshot::clocks,
+    store::replay::Replay,
     table::{
         Change, Table,
         connection::{ConnId, Connection as Tracked},
@@ -35,32 +39,33 @@ const MAX_HELD: usize = 65_536;
 /// Events are held back this long at most, in milliseconds.
 const MAX_HOLD_MS: u64 = 1_000;
 
-/// Streams until the time is up, Ctrl-C, or the reader leaves.
+/// Streams until the time is up, Ctrl-C, or the reader leaves; or what was recorded.
 pub(super) fn run(args: &TraceArgs) -> Result<Outcome> {
-    let mut sink = Sink::open(&args.output)?;
-    let selection = selection(&args.selection)?;
+    let sink = Sink::open(&args.output)?;
+    let from = args.recording.from.as_deref();
+    let selection = selection(&args.selection, from.is_none())?;
+    match from {
+        Some(path) => replay(
+            args,
+            sink,
+            Replay::open(path, args.recording.follow, selection)?,
+        ),
+        None => watch(args, sink, selection),
+    }
+}
+
+fn watch(args: &TraceArgs, sink: Sink, selection: Selection) -> Result<Outcome> {
+    let disk = record::beside(args.recording.record.as_deref())?;
     let attached = Attached::new(&load_options(&args.probe, &selection))?;
-    let view = Trace::new(args.output.format, sink.style());
-    let mut out = sink.writer()?;
-    view.header(&mut *out)?;
-    out.flush()?;
+    let out = Out::open(args, sink)?;
     runtime()?.block_on(async {
         let interrupted = interrupted()?;
-        let mut collector = Collector::new(attached, selection.clone())?;
-        let mut streamer = Streamer {
-            outlet: Outlet::new(out),
-            page: Vec::new(),
-            page_events: 0,
-            unwritten: 0,
-            view,
-            clock: collector.course.setup.clock,
-            selection,
-            cgroup: args.selection.cgroup.clone(),
-            in_cgroup: HashMap::new(),
-            held: FxHashMap::default(),
-            told: 0,
-            loss: Loss::default(),
-        };
+        let mut collector = Collector::new(attached, selection)?;
+        if let Some(disk) = disk {
+            collector.record(disk);
+        }
+        let cgroup_of = |pid| enrich::process(pid).cgroup;
+        let mut streamer = Streamer::new(args, out, &collector.course, cgroup_of);
         let is_stopped = Cell::new(false);
         let end = async {
             say_ready();
@@ -79,12 +84,55 @@ pub(super) fn run(args: &TraceArgs) -> Result<Outcome> {
         collector.watch(end, checkpoint, &mut streamer).await?;
         collector.snapshot(&mut streamer).await?;
         collector.finish(&mut streamer).await?;
-        streamer.finish(&collector, is_stopped.get()).await
+        if args.recording.record.is_some() {
+            collector.conclude(NAMED_WITHIN, &mut streamer)?;
+        }
+        let now = clocks::boot_time();
+        streamer
+            .finish(&collector.course, now, is_stopped.get())
+            .await?;
+        collector.close_recording()?;
+        Ok(Outcome::Fine)
     })
 }
 
+fn replay(args: &TraceArgs, sink: Sink, mut replay: Replay) -> Result<Outcome> {
+    let out = Out::open(args, sink)?;
+    runtime()?.block_on(async {
+        let owners = replay.course.owners();
+        let cgroups: HashMap<u32, Untrusted> = owners
+            .filter_map(|(pid, owner)| Some((pid, owner.cgroup.clone()?)))
+            .collect();
+        let cgroup_of = move |pid| cgroups.get(&pid).cloned();
+        let mut streamer = Streamer::new(args, out, &replay.course, cgroup_of);
+        super::replay::tell(&mut replay, &args.recording, &mut streamer).await?;
+        let now = replay.course.now();
+        streamer.finish(&replay.course, now, false).await?;
+        Ok(Outcome::Fine)
+    })
+}
+
+/// Where events are written, and how.
+struct Out {
+    view: Trace,
+    outlet: Outlet,
+}
+
+impl Out {
+    fn open(args: &TraceArgs, mut sink: Sink) -> Result<Self> {
+        let view = Trace::new(args.output.format, sink.style());
+        let mut out = sink.writer()?;
+        view.header(&mut *out)?;
+        out.flush()?;
+        Ok(Self {
+            view,
+            outlet: Outlet::new(out),
+        })
+    }
+}
+
 /// Writes events as they come.
-struct Streamer {
+struct Streamer<C> {
     outlet: Outlet,
     /// What is written next, and how many events that is.
     page: Vec<u8>,
@@ -95,6 +143,7 @@ struct Streamer {
     clock: WallClock,
     selection: Selection,
     cgroup: Option<String>,
+    cgroup_of: C,
     /// Whether a process is in the control group asked for, by pid.
     in_cgroup: HashMap<u32, bool>,
     /// Events of connections that nobody has accepted yet. The kernel makes a
@@ -105,7 +154,25 @@ struct Streamer {
     loss: Loss,
 }
 
-impl Streamer {
+impl<C: Fn(u32) -> Option<Untrusted>> Streamer<C> {
+    fn new(args: &TraceArgs, out: Out, course: &Course, cgroup_of: C) -> Self {
+        Self {
+            outlet: out.outlet,
+            page: Vec::new(),
+            page_events: 0,
+            unwritten: 0,
+            view: out.view,
+            clock: course.setup.clock,
+            selection: course.selection.clone(),
+            cgroup: args.selection.cgroup.clone(),
+            cgroup_of,
+            in_cgroup: HashMap::new(),
+            held: FxHashMap::default(),
+            told: 0,
+            loss: Loss::default(),
+        }
+    }
+
     fn tell(&mut self, name: EventName, at: BootTime, connection: &Tracked) -> Result<()> {
         let wanted =
             self.selection
@@ -131,10 +198,9 @@ impl Streamer {
         let Some(pid) = connection.owner.map(|owner| owner.pid) else {
             return false;
         };
-        *self
-            .in_cgroup
-            .entry(pid)
-            .or_insert_with(|| is_in_cgroup(Some(wanted), Some(pid)))
+        let cgroup_of = &self.cgroup_of;
+        let is_in = || cgroup_of(pid).is_some_and(|cgroup| is_below(wanted, &cgroup));
+        *self.in_cgroup.entry(pid).or_insert_with(is_in)
     }
 
     /// Tells what was held back of a connection, now that its owner is known or
@@ -178,21 +244,21 @@ impl Streamer {
         Ok(())
     }
 
-    async fn finish(mut self, collector: &Collector, is_stopped: bool) -> Result<Outcome> {
-        let now = crate::snapshot::clocks::boot_time();
-        let held: Vec<ConnId> = self.held.keys().copied().collect();
+    async fn finish(mut self, course: &Course, now: BootTime, is_stopped: bool) -> Result<()> {
+        let mut held: Vec<ConnId> = self.held.keys().copied().collect();
+        held.sort_unstable();
         held.into_iter().try_for_each(|id| self.release(id, None))?;
-        self.tell_loss(now, collector.course.loss())?;
+        self.tell_loss(now, course.loss())?;
         self.settle()?;
         let again = super::interrupted()?;
         self.outlet.close(is_stopped, again).await?;
-        let loss = collector.course.loss();
+        let loss = course.loss();
         say(&format!(
             "{} events of {} connections, plan {}; {} records made, {} delivered, \
              {} records lost, {} connections repaired{}",
             self.told,
-            collector.course.table.counters().seen,
-            collector.course.setup.plan,
+            course.table.counters().seen,
+            course.setup.plan,
             loss.events_generated,
             loss.events_delivered,
             loss.events_lost,
@@ -202,11 +268,17 @@ impl Streamer {
                 unwritten => format!("; {unwritten} events dropped while the reader stalled"),
             }
         ));
-        Ok(Outcome::Fine)
+        Ok(())
     }
 }
 
-impl Observer for Streamer {
+impl<C: Fn(u32) -> Option<Untrusted>> Listener for Streamer<C> {
+    async fn room(&self) {
+        self.outlet.room().await;
+    }
+}
+
+impl<C: Fn(u32) -> Option<Untrusted>> Observer for Streamer<C> {
     fn change(&mut self, change: Change, at: BootTime, connection: &Tracked) -> Result<()> {
         let name = match change {
             Change::Opened => EventName::Open,

@@ -2,15 +2,18 @@
 
 use std::{fs, net::IpAddr, os::unix::fs::MetadataExt, path::PathBuf, time::Duration};
 
+use anyhow::{Result, bail};
 use bytesize::ByteSize;
 use ipnet::IpNet;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp, ToSpan as _, civil::Time, tz::TimeZone};
 use nix::sys::statfs::{NSFS_MAGIC, statfs};
 
 use crate::load;
 
 /// A snapshot takes about as long.
 const SHORTEST: Duration = Duration::from_millis(100);
+/// A file of a recording holds a few blocks at least.
+const MIN_FILE: u64 = 1 << 20;
 /// Longer watches are what a recording is for.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -77,6 +80,33 @@ pub(super) fn ring_bytes(text: &str) -> Result<u32, String> {
     let wrong = "must be a power of two from 64KiB to 1GiB, such as 8MiB";
     let size: ByteSize = text.parse().map_err(|_| wrong.to_owned())?;
     load::check_ring_bytes(size.as_u64()).ok_or_else(|| wrong.to_owned())
+}
+
+/// `2026-11-25T03:12:00Z`, or `03:12:00` UTC: the first from `from` on.
+pub(super) fn instant(text: &str, from: Timestamp) -> Result<Timestamp> {
+    if let Ok(instant) = text.parse() {
+        return Ok(instant);
+    }
+    let Ok(time) = text.parse::<Time>() else {
+        bail!("--at {text}: write it like 2026-11-25T03:12:00Z, or 03:12:00 (UTC)");
+    };
+    let begins = from.to_zoned(TimeZone::UTC).datetime();
+    let on = begins.date().to_datetime(time);
+    // A recording that begins at 10:00:00.5 has 10:00:00 on its first day.
+    let is_before = on < begins && begins.duration_since(on) > SignedDuration::from_secs(60);
+    let on = if is_before {
+        on.checked_add(1.day())?
+    } else {
+        on
+    };
+    Ok(on.to_zoned(TimeZone::UTC)?.timestamp().max(from))
+}
+
+/// `100MiB`.
+pub(super) fn file_size(text: &str) -> Result<u64, String> {
+    let size = text.parse().ok().map(|size: ByteSize| size.as_u64());
+    size.filter(|&size| size >= MIN_FILE)
+        .ok_or_else(|| "must be a size of 1MiB or more, such as 100MiB or 2GB".to_owned())
 }
 
 #[cfg(test)]

@@ -133,6 +133,18 @@ pub enum Entry {
     End,
 }
 
+impl Entry {
+    /// When it was learned, if that is told by a clock.
+    #[must_use]
+    pub fn at(&self) -> Option<BootTime> {
+        match self {
+            Self::Snapshot(snapshot, _) => Some(snapshot.ended),
+            Self::Checkpoint(at) | Self::Tick(at) => Some(*at),
+            _ => None,
+        }
+    }
+}
+
 /// What is kept of a snapshot.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen {

@@ -13,7 +13,7 @@ use tracer_common::config::Filter;
 
 use crate::{
     clock::BootTime,
-    decode::Event,
+    decode::{Comm, Event},
     diagnosis::Host,
     model::{
         frame::CallFrames,
@@ -21,11 +21,7 @@ use crate::{
     },
     reconcile::{Holder, Snapshot, Socket, Terms, reconcile},
     selection::Selection,
-    table::{
-        Change, Table,
-        connection::Connection,
-        site::{CallStack, SiteKey},
-    },
+    table::{Change, Table, connection::Connection, site::CallStack},
     tcp::State,
 };
 
@@ -96,6 +92,8 @@ pub struct Course {
     mended: (u64, u64),
     /// When the youngest event so far happened.
     heard: BootTime,
+    /// A snapshot is begun, and nothing that it may show was missed since.
+    is_begun: bool,
     is_over: bool,
 }
 
@@ -121,6 +119,7 @@ impl Course {
             unrecorded: 0,
             mended: (0, 0),
             heard: BootTime::default(),
+            is_begun: false,
             is_over: false,
         }
     }
@@ -160,9 +159,13 @@ impl Course {
             Entry::Begin => {
                 self.mended = (self.lost(), self.mended.0);
                 self.table.begin_snapshot();
+                self.is_begun = true;
             }
             Entry::Snapshot(snapshot, tree) => {
-                self.work_in(snapshot, |pid| tree.contains(&pid), observer)?;
+                // What was freed since it began must be known.
+                if std::mem::take(&mut self.is_begun) {
+                    self.work_in(snapshot, |pid| tree.contains(&pid), observer)?;
+                }
             }
             Entry::Standing(standing) => {
                 let lost = self.lost();
@@ -237,6 +240,27 @@ impl Course {
         observer.settle()
     }
 
+    /// Something is missing here in the recording that is told: the next standing says
+    /// how many records.
+    pub fn note_hole(&mut self) {
+        self.is_begun = false;
+        self.table.note_loss();
+    }
+
+    /// What is known of names and processes.
+    pub fn facts(&self) -> impl Iterator<Item = Entry> {
+        let names = self.names.iter();
+        let names = names.map(|(&stack, frames)| Entry::Name(stack, frames.clone()));
+        let owners = self.owners.iter();
+        names.chain(owners.map(|(&pid, owner)| Entry::Owner(pid, owner.clone())))
+    }
+
+    /// Whether the trace came to its end.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        self.is_over
+    }
+
     /// Records lost so far, for whatever reason.
     fn lost(&self) -> u64 {
         self.standing.counts.lost() + self.unrecorded
@@ -299,18 +323,27 @@ impl Course {
         self.names.get(&stack).cloned().unwrap_or_default()
     }
 
+    /// The processes that own connections and have not been looked up.
+    #[must_use]
+    pub fn owners_unknown(&self) -> BTreeSet<u32> {
+        let is_unknown = |pid: &u32| !self.owners.contains_key(pid);
+        self.owners_to_look_up()
+            .into_iter()
+            .filter(is_unknown)
+            .collect()
+    }
+
     /// The processes that own connections asked for, whoever has been looked up before.
     #[must_use]
     pub fn owners_to_look_up(&self) -> BTreeSet<u32> {
         let selection = &self.selection;
-        let is_wanted = |key: &SiteKey| {
-            let process = Some((key.pid, key.comm.bytes()));
-            !selection.wants_owner() || selection.matches_process(process)
+        let is_wanted = |&(pid, comm): &(u32, Comm)| {
+            pid != 0
+                && (!selection.wants_owner()
+                    || selection.matches_process(Some((pid, comm.bytes()))))
         };
-        let sites = self.table.sites();
-        let keys = sites.iter().map(|(key, ..)| key);
-        let keys = keys.filter(|key| key.pid != 0 && is_wanted(key));
-        keys.map(|key| key.pid).collect()
+        let owners = self.table.owners().filter(is_wanted);
+        owners.map(|(pid, _)| pid).collect()
     }
 
     /// Whether no snapshot has been taken yet.
@@ -323,6 +356,11 @@ impl Course {
     #[must_use]
     pub const fn standing(&self) -> &Standing {
         &self.standing
+    }
+
+    /// What is known of processes.
+    pub fn owners(&self) -> impl Iterator<Item = (u32, &GroupOwner)> {
+        self.owners.iter().map(|(&pid, owner)| (pid, owner))
     }
 
     /// What is known of a process.

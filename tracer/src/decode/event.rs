@@ -50,6 +50,18 @@ impl StackId {
         NonZeroU32::new(number).map(Self)
     }
 
+    /// Its number, which is not 0.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0.get()
+    }
+
+    /// The stack with this number; `None` for 0.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        NonZeroU32::new(number).map(Self)
+    }
+
     /// Whether it is a chain of calls.
     #[must_use]
     pub const fn is_chain(self) -> bool {
@@ -246,6 +258,15 @@ impl Event {
         match self {
             Self::State { task, .. } => Some(task),
             Self::Accept { owner, .. } => Some(owner),
+            _ => None,
+        }
+    }
+
+    /// The call stack that opens or accepts a connection with it, where it has one.
+    #[must_use]
+    pub const fn stack(&self) -> Option<StackId> {
+        match self {
+            Self::State { task: owner, .. } | Self::Accept { owner, .. } => owner.stack,
             _ => None,
         }
     }

@@ -8,7 +8,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
     clock::BootTime,
-    decode::{Ends, Owner},
+    decode::{Comm, Ends, Owner},
     tcp::{OwnerKnown, Role},
 };
 
@@ -178,6 +178,12 @@ impl Table {
         self.entries.values().map(|entry| &entry.connection)
     }
 
+    /// Every connection that has not ended, and every listener.
+    pub fn open(&self) -> impl Iterator<Item = &Connection> {
+        let open = self.entries.values().filter(|entry| !entry.ended);
+        open.map(|entry| &entry.connection)
+    }
+
     /// Counts a record that could not be decoded.
     pub fn count_undecodable(&mut self) {
         self.counters.undecodable += 1;
@@ -203,6 +209,14 @@ impl Table {
     /// Marks a point of every site's history.
     pub fn checkpoint(&mut self, now: BootTime) {
         self.sites.checkpoint(now);
+    }
+
+    /// The processes that own connections or listen, some several times.
+    pub fn owners(&self) -> impl Iterator<Item = (u32, Comm)> {
+        let listeners = self.connections().filter(|c| c.role == Role::Listener);
+        let listeners = listeners.filter_map(|listener| listener.owner);
+        let owners = self.sites.owners();
+        owners.chain(listeners.map(|owner| (owner.pid, owner.comm)))
     }
 
     /// Each site with its tally and its live connections, oldest first.

@@ -269,6 +269,11 @@ impl Sites {
         }
     }
 
+    /// Who has a site, several times where it has several.
+    pub(super) fn owners(&self) -> impl Iterator<Item = (u32, Comm)> {
+        self.keys.keys().map(|key| (key.pid, key.comm))
+    }
+
     pub(super) fn group<'a>(
         &self,
         entries: impl Iterator<Item = &'a Entry> + Clone,

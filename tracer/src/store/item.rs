@@ -1,0 +1,109 @@
+//! Items: what a block's payload holds. Pure.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use serde::{Deserialize, Serialize};
+
+use super::block::Damage;
+use crate::{
+    course::entry::{Entry, Setup, Standing},
+    decode::StackId,
+    model::untrusted::Untrusted,
+};
+
+/// What a block of kind `Start` holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Start {
+    /// What holds for the whole trace.
+    pub setup: Setup,
+    /// How it stood when this was written.
+    pub standing: Standing,
+    /// The version of tcpleak that writes it.
+    pub version: Untrusted,
+    /// Its command line.
+    pub command: Vec<Untrusted>,
+}
+
+/// One thing that a trace learned.
+#[derive(Debug)]
+pub enum Item<'a> {
+    /// A record of the kernel's, and the stack that it names.
+    Record(&'a [u8], Option<StackId>),
+    /// Anything else.
+    Entry(Entry),
+    /// An entry that this version does not know.
+    Unknown,
+}
+
+const RECORD: u8 = 0;
+const ENTRY: u8 = 1;
+
+/// Appends a record.
+pub fn push_record(payload: &mut Vec<u8>, record: &[u8], stack: Option<StackId>) {
+    payload.push(RECORD);
+    push_len(payload, record.len());
+    payload.extend(stack.map_or(0, StackId::number).to_le_bytes());
+    payload.extend(record);
+}
+
+/// Appends an entry.
+pub fn push_entry(payload: &mut Vec<u8>, entry: &Entry) {
+    let at = payload.len();
+    payload.push(ENTRY);
+    push_len(payload, 0);
+    let body = payload.len();
+    // Into memory, of types that know their lengths: nothing there can fail.
+    if postcard::to_extend(entry, Appender(payload)).is_err() {
+        payload.truncate(at);
+        return;
+    }
+    let len = u32::try_from(payload.len() - body).unwrap_or(u32::MAX);
+    payload[at + 1..body].copy_from_slice(&len.to_le_bytes());
+}
+
+struct Appender<'a>(&'a mut Vec<u8>);
+
+impl Extend<u8> for Appender<'_> {
+    fn extend<T: IntoIterator<Item = u8>>(&mut self, bytes: T) {
+        self.0.extend(bytes);
+    }
+}
+
+fn push_len(payload: &mut Vec<u8>, len: usize) {
+    payload.extend(u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes());
+}
+
+/// The items of a payload, in order, until one is not framed.
+pub fn items(payload: &[u8]) -> impl Iterator<Item = Result<Item<'_>, Damage>> {
+    let mut rest = payload;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let item = next(&mut rest).ok_or(Damage::Framing);
+        if item.is_err() {
+            rest = &[];
+        }
+        Some(item)
+    })
+}
+
+fn next<'a>(rest: &mut &'a [u8]) -> Option<Item<'a>> {
+    let &tag = rest.split_off_first()?;
+    let len = number(rest)?;
+    let len = usize::try_from(len).ok()?;
+    match tag {
+        RECORD => {
+            let stack = StackId::from_number(number(rest)?);
+            Some(Item::Record(rest.split_off(..len)?, stack))
+        }
+        ENTRY => {
+            let entry = postcard::from_bytes(rest.split_off(..len)?);
+            Some(entry.map_or(Item::Unknown, Item::Entry))
+        }
+        _ => None,
+    }
+}
+
+fn number(rest: &mut &[u8]) -> Option<u32> {
+    Some(u32::from_le_bytes(rest.split_off(..4)?.try_into().ok()?))
+}
