@@ -12,7 +12,7 @@ use tokio::{
     task::{JoinHandle, spawn_blocking},
     time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
 };
-use tracer_common::config::{Filter, ListenPort};
+use tracer_common::config::ListenPort;
 
 use crate::{
     course::{
@@ -441,7 +441,7 @@ fn setup(tracer: &Tracer, selection: &Selection) -> Setup {
             close: chosen.serves(Hook::Close),
             resets: chosen.serves(Hook::Reset),
         },
-        is_partial: selection.for_kernel() != Filter::default(),
+        selection: selection.clone(),
         ephemeral_ports: enrich::host::ephemeral_ports(),
         clock: clocks::wall_clock(),
         from: clocks::boot_time(),

@@ -4,19 +4,24 @@
 //! and lets through what it cannot; [`Selection::matches`] is exact.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    fmt::Display,
+    net::{IpAddr, SocketAddr},
+};
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use tracer_common::config::Filter;
 use zerocopy::transmute;
 
 use crate::{
     decode::{Ends, Event, Owner},
+    model::untrusted::Untrusted,
     tcp::State,
 };
 
 /// What the user asked for; `None` is any.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Selection {
     /// Owner's process id.
     pub pid: Option<u32>,
@@ -31,9 +36,44 @@ pub struct Selection {
     pub remote: Option<IpNet>,
     /// Inode of the network namespace.
     pub netns: Option<u32>,
+    /// Control group of the owner: its path, or one that it lies below.
+    pub cgroup: Option<String>,
 }
 
 impl Selection {
+    /// This one of what `recorded` has let through.
+    ///
+    /// # Errors
+    /// Where nothing can be in both: what the recording holds.
+    pub fn within(self, recorded: &Self) -> Result<Self, String> {
+        fn both<T: Clone + PartialEq + Display>(
+            name: &str,
+            asked: Option<T>,
+            recorded: &Option<T>,
+        ) -> Result<Option<T>, String> {
+            match (&asked, recorded) {
+                (Some(asked), Some(recorded)) if asked != recorded => {
+                    Err(format!("was recorded with --{name} {recorded}"))
+                }
+                _ => Ok(asked.or_else(|| recorded.clone())),
+            }
+        }
+        let remote = match (self.remote, recorded.remote) {
+            (Some(asked), Some(recorded)) if recorded.contains(&asked) => Some(asked),
+            (Some(asked), Some(recorded)) if asked.contains(&recorded) => Some(recorded),
+            (asked, recorded) => both("remote", asked, &recorded)?,
+        };
+        Ok(Self {
+            pid: both("pid", self.pid, &recorded.pid)?,
+            tree: self.tree || recorded.tree,
+            comm: both("comm", self.comm, &recorded.comm)?,
+            port: both("port", self.port, &recorded.port)?,
+            remote,
+            netns: both("netns", self.netns, &recorded.netns)?,
+            cgroup: both("cgroup", self.cgroup, &recorded.cgroup)?,
+        })
+    }
+
     /// The filter that the kernel side applies.
     #[must_use]
     pub fn for_kernel(&self) -> Filter {
@@ -118,6 +158,17 @@ impl Selection {
         pid && comm
     }
 
+    /// Whether an owner in this control group is wanted; `None` where it is not known.
+    #[must_use]
+    pub fn matches_cgroup(&self, cgroup: Option<&Untrusted>) -> bool {
+        let Some(wanted) = self.cgroup.as_deref() else {
+            return true;
+        };
+        let rest =
+            cgroup.and_then(|cgroup| cgroup.raw().strip_prefix(wanted.trim_end_matches('/')));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
     /// Whether, of several holders of a socket, this one is asked for.
     #[must_use]
     pub fn prefers(&self, pid: u32, comm: &[u8]) -> bool {
@@ -189,6 +240,30 @@ mod tests {
         both_agree("2001:db8::/32", "2001:db8::1", true);
         both_agree("2001:db8::/32", "2001:db9::1", false);
         both_agree("10.1.2.9/8", "10.200.2.3", true);
+    }
+
+    #[test]
+    fn of_a_recording_is_shown_what_both_ask_for() {
+        let of = |port, remote: Option<&str>| Selection {
+            port,
+            remote: remote.map(|remote| remote.parse().expect("a network")),
+            ..Selection::default()
+        };
+        let within = |asked: Selection, recorded| asked.within(&recorded).ok();
+        let wide = of(None, Some("10.0.0.0/8"));
+        let narrow = of(None, Some("10.1.0.0/16"));
+        assert_eq!(
+            within(of(None, None), of(Some(80), None)),
+            Some(of(Some(80), None))
+        );
+        assert_eq!(
+            within(of(Some(80), None), of(None, None)),
+            Some(of(Some(80), None))
+        );
+        assert_eq!(within(of(Some(81), None), of(Some(80), None)), None);
+        assert_eq!(within(wide.clone(), narrow.clone()), Some(narrow.clone()));
+        assert_eq!(within(narrow.clone(), wide), Some(narrow.clone()));
+        assert_eq!(within(of(None, Some("11.0.0.0/8")), narrow), None);
     }
 
     // tetragon#4623: IPv4-mapped addresses must match IPv4 filters.

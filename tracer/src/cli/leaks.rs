@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use super::{
     Outcome,
     args::{FailOn, LeaksArgs},
-    interrupted, is_below, is_closed_pipe, load_options,
+    interrupted, is_closed_pipe, load_options,
     outlet::Outlet,
     output::Sink,
     progress::Progress,
@@ -38,13 +38,12 @@ pub(super) fn run(args: &LeaksArgs) -> Result<Outcome> {
     let mut sink = Sink::open(&args.output)?;
     let from = args.recording.from.as_deref();
     let selection = selection(&args.selection, from.is_none())?;
-    let cgroup = args.selection.cgroup.as_deref();
     let (runtime, report) = match from {
         Some(path) => {
             let mut replay = Replay::open(path, args.recording.follow, selection)?;
             let runtime = runtime()?;
             runtime.block_on(replay::tell(&mut replay, &args.recording, &mut ()))?;
-            let mut report = report(&replay.course, cgroup);
+            let mut report = report(&replay.course);
             report.blind.extend(replay.flaws());
             (runtime, report)
         }
@@ -53,7 +52,7 @@ pub(super) fn run(args: &LeaksArgs) -> Result<Outcome> {
             let attached = Attached::new(&load_options(&args.probe, &selection))?;
             let runtime = runtime()?;
             let course = runtime.block_on(watch(args, attached, selection, disk))?;
-            (runtime, report(&course, cgroup))
+            (runtime, report(&course))
         }
     };
 
@@ -120,7 +119,7 @@ async fn watch(
 }
 
 /// What a course comes to.
-fn report(course: &Course, cgroup: Option<&str>) -> Leaks {
+fn report(course: &Course) -> Leaks {
     let setup = &course.setup;
     let selection = &course.selection;
     let now = course.now();
@@ -132,14 +131,13 @@ fn report(course: &Course, cgroup: Option<&str>) -> Leaks {
     let wants = |key: &SiteKey| {
         let process =
             (key.pid != 0 || !key.comm.bytes().is_empty()).then(|| (key.pid, key.comm.bytes()));
-        let owner = course.owner(key.pid);
-        let is_in_cgroup = cgroup.is_none_or(|wanted| {
-            let cgroup = owner.and_then(|owner| owner.cgroup.as_ref());
-            cgroup.is_some_and(|cgroup| is_below(wanted, cgroup))
-        });
-        (!selection.wants_owner() || selection.matches_process(process)) && is_in_cgroup
+        let cgroup = course
+            .owner(key.pid)
+            .and_then(|owner| owner.cgroup.as_ref());
+        (!selection.wants_owner() || selection.matches_process(process))
+            && selection.matches_cgroup(cgroup)
     };
-    let shows_all = !selection.wants_owner() && cgroup.is_none();
+    let shows_all = !selection.wants_owner() && selection.cgroup.is_none();
     let owner_of = |key: &SiteKey, tally: &Tally| GroupOwner {
         pid: (key.pid != 0).then_some(key.pid),
         comm: assemble::comm_of(key),

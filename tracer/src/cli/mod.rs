@@ -10,12 +10,7 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::{
-    enrich, load,
-    model::untrusted::{Untrusted, spelled_out},
-    selection::Selection,
-    symbols,
-};
+use crate::{load, model::untrusted::spelled_out, selection::Selection, symbols};
 
 pub mod args;
 mod check;
@@ -174,22 +169,8 @@ fn selection(args: &SelectionArgs, is_live: bool) -> Result<Selection> {
         port: args.port,
         remote: args.remote,
         netns: args.netns,
+        cgroup: args.cgroup.clone(),
     })
-}
-
-/// Whether a process is in the control group that `--cgroup` names, or below.
-fn is_in_cgroup(wanted: Option<&str>, pid: Option<u32>) -> bool {
-    let Some(wanted) = wanted else {
-        return true;
-    };
-    let cgroup = pid.and_then(|pid| enrich::process(pid).cgroup);
-    cgroup.is_some_and(|cgroup| is_below(wanted, &cgroup))
-}
-
-/// Whether a control group is the one that `--cgroup` names, or below it.
-fn is_below(wanted: &str, cgroup: &Untrusted) -> bool {
-    let rest = cgroup.raw().strip_prefix(wanted.trim_end_matches('/'));
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn load_options(probe: &ProbeArgs, selection: &Selection) -> load::Options {

@@ -4,10 +4,11 @@ use std::{cmp::Reverse, io::Write, path::Path};
 
 use anyhow::{Result, bail};
 
-use super::{Outcome, args::PsArgs, is_below, is_in_cgroup, output::Sink, say, selection, values};
+use super::{Outcome, args::PsArgs, output::Sink, say, selection, values};
 use crate::{
     clock::{BootTime, WallClock},
     decode::Owner,
+    enrich,
     model::{connection::Connection, report::Loss},
     reconcile::{Snapshot, connection_of},
     selection::Selection,
@@ -29,7 +30,7 @@ pub(super) fn run(args: &PsArgs) -> Result<Outcome> {
         loss,
     } = match &args.from {
         Some(path) => then(args, path, &selection)?,
-        None => today(args, &selection)?,
+        None => today(&selection)?,
     };
     tracked.sort_by_cached_key(|connection| {
         (
@@ -57,7 +58,7 @@ struct Listing {
     loss: Loss,
 }
 
-fn today(args: &PsArgs, selection: &Selection) -> Result<Listing> {
+fn today(selection: &Selection) -> Result<Listing> {
     let snapshot = Gatherer::open()?.take()?;
     let listening = snapshot.listening();
     let subflows = snapshot.subflows(|_| ());
@@ -73,13 +74,11 @@ fn today(args: &PsArgs, selection: &Selection) -> Result<Listing> {
             selection.prefers(holder.pid, holder.comm.bytes())
         })
     });
+    let cgroup_of = |owner: Option<&Owner>| enrich::process(owner?.pid).cgroup;
     let is_wanted = |connection: &Tracked| {
         let owner = connection.owner.as_ref();
         selection.matches_owner(owner)
-            && is_in_cgroup(
-                args.selection.cgroup.as_deref(),
-                owner.map(|owner| owner.pid),
-            )
+            && (selection.cgroup.is_none() || selection.matches_cgroup(cgroup_of(owner).as_ref()))
     };
     Ok(Listing {
         tracked: connections.filter(is_wanted).collect(),
@@ -117,11 +116,8 @@ fn then(args: &PsArgs, path: &Path, selection: &Selection) -> Result<Listing> {
         bail!("the recording ends before, at {}", clock.at(course.now()));
     }
     let is_in_cgroup = |owner: Option<&Owner>| {
-        args.selection.cgroup.as_deref().is_none_or(|wanted| {
-            let owner = owner.and_then(|owner| course.owner(owner.pid));
-            let cgroup = owner.and_then(|owner| owner.cgroup.as_ref());
-            cgroup.is_some_and(|cgroup| is_below(wanted, cgroup))
-        })
+        let owner = owner.and_then(|owner| course.owner(owner.pid));
+        selection.matches_cgroup(owner.and_then(|owner| owner.cgroup.as_ref()))
     };
     let open = course.table.open();
     let is_wanted = |connection: &&Tracked| {

@@ -7,8 +7,8 @@ use rustc_hash::FxHashMap;
 use tokio::time::sleep;
 
 use super::{
-    Outcome, args::TraceArgs, interrupted, is_below, leaks::NAMED_WITHIN, load_options,
-    outlet::Outlet, output::Sink, record, replay::Listener, runtime, say, say_ready, selection,
+    Outcome, args::TraceArgs, interrupted, leaks::NAMED_WITHIN, load_options, outlet::Outlet,
+    output::Sink, record, replay::Listener, runtime, say, say_ready, selection,
 };
 use crate::{
     clock::{BootTime, WallClock},
@@ -65,7 +65,7 @@ fn watch(args: &TraceArgs, sink: Sink, selection: Selection) -> Result<Outcome> 
             collector.record(disk);
         }
         let cgroup_of = |pid| enrich::process(pid).cgroup;
-        let mut streamer = Streamer::new(args, out, &collector.course, cgroup_of);
+        let mut streamer = Streamer::new(out, &collector.course, cgroup_of);
         let is_stopped = Cell::new(false);
         let end = async {
             say_ready();
@@ -104,7 +104,7 @@ fn replay(args: &TraceArgs, sink: Sink, mut replay: Replay) -> Result<Outcome> {
             .filter_map(|(pid, owner)| Some((pid, owner.cgroup.clone()?)))
             .collect();
         let cgroup_of = move |pid| cgroups.get(&pid).cloned();
-        let mut streamer = Streamer::new(args, out, &replay.course, cgroup_of);
+        let mut streamer = Streamer::new(out, &replay.course, cgroup_of);
         super::replay::tell(&mut replay, &args.recording, &mut streamer).await?;
         let now = replay.course.now();
         streamer.finish(&replay.course, now, false).await?;
@@ -142,7 +142,6 @@ struct Streamer<C> {
     view: Trace,
     clock: WallClock,
     selection: Selection,
-    cgroup: Option<String>,
     cgroup_of: C,
     /// Whether a process is in the control group asked for, by pid.
     in_cgroup: HashMap<u32, bool>,
@@ -155,7 +154,7 @@ struct Streamer<C> {
 }
 
 impl<C: Fn(u32) -> Option<Untrusted>> Streamer<C> {
-    fn new(args: &TraceArgs, out: Out, course: &Course, cgroup_of: C) -> Self {
+    fn new(out: Out, course: &Course, cgroup_of: C) -> Self {
         Self {
             outlet: out.outlet,
             page: Vec::new(),
@@ -164,7 +163,6 @@ impl<C: Fn(u32) -> Option<Untrusted>> Streamer<C> {
             view: out.view,
             clock: course.setup.clock,
             selection: course.selection.clone(),
-            cgroup: args.selection.cgroup.clone(),
             cgroup_of,
             in_cgroup: HashMap::new(),
             held: FxHashMap::default(),
@@ -192,14 +190,14 @@ impl<C: Fn(u32) -> Option<Untrusted>> Streamer<C> {
     }
 
     fn is_in_cgroup(&mut self, connection: &Tracked) -> bool {
-        let Some(wanted) = self.cgroup.as_deref() else {
+        if self.selection.cgroup.is_none() {
             return true;
-        };
+        }
         let Some(pid) = connection.owner.map(|owner| owner.pid) else {
             return false;
         };
-        let cgroup_of = &self.cgroup_of;
-        let is_in = || cgroup_of(pid).is_some_and(|cgroup| is_below(wanted, &cgroup));
+        let (selection, cgroup_of) = (&self.selection, &self.cgroup_of);
+        let is_in = || selection.matches_cgroup(cgroup_of(pid).as_ref());
         *self.in_cgroup.entry(pid).or_insert_with(is_in)
     }
 

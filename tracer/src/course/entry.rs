@@ -8,6 +8,7 @@ use crate::{
     model::{frame::CallFrames, report::GroupOwner, untrusted::Untrusted},
     plan::PlanName,
     reconcile::Snapshot,
+    selection::Selection,
     table::{Hears, site::CallStack},
 };
 
@@ -26,8 +27,8 @@ pub struct Setup {
     pub by_address: bool,
     /// What is heard and what has to be concluded.
     pub hears: Hears,
-    /// A filter in the kernel keeps records back.
-    pub is_partial: bool,
+    /// Which connections were asked for: others are not told, or in part.
+    pub selection: Selection,
     /// Size of `net.ipv4.ip_local_port_range`.
     pub ephemeral_ports: u32,
     /// Boot time to wall time.

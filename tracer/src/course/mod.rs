@@ -103,7 +103,7 @@ impl Course {
     pub fn new(setup: Setup, selection: Selection, began: Standing) -> Self {
         let table = Table::new(
             setup.by_address,
-            setup.is_partial || selection.for_kernel() != Filter::default(),
+            selection.for_kernel() != Filter::default(),
         );
         Self {
             table: table.hearing(setup.hears),
@@ -277,7 +277,7 @@ impl Course {
     pub fn loss(&self) -> Loss {
         let undecodable = self.table.counters().undecodable;
         let counts = self.standing.counts.since(&self.began.counts);
-        let taken = self.standing.taken - self.began.taken;
+        let taken = self.standing.taken.saturating_sub(self.began.taken);
         Loss {
             events_generated: counts.generated(),
             events_delivered: taken.saturating_sub(undecodable + self.unrecorded),

@@ -12,15 +12,23 @@ use std::{
         mpsc::{Receiver, Sender, channel},
     },
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
+use bytesize::ByteSize;
 
 use super::block::{self, Kind, MAX_PAYLOAD};
 
 /// Bytes that may wait for a slow disk, not packed: two seconds at 30,000
 /// connections a second. What comes past that is left out, and counted by the reader.
 const MAX_WAITING: usize = 64 << 20;
+
+/// At the end, a disk that takes nothing for this long is given up on.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two looks at whether it does.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Ends the name of each file.
 pub const EXTENSION: &str = "tcpleak";
@@ -54,6 +62,12 @@ pub struct State {
 }
 
 impl State {
+    /// Bytes that wait to be written, not packed.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Bytes written, over all files.
     #[must_use]
     pub fn written(&self) -> u64 {
@@ -146,6 +160,7 @@ impl Disk {
     /// Where something is not.
     pub(super) fn close(mut self) -> Result<()> {
         self.jobs = None;
+        self.wait()?;
         if self
             .writer
             .take()
@@ -171,6 +186,28 @@ impl Disk {
                  its readers"
             ),
         }
+    }
+
+    /// Waits for the thread, as long as its disk takes something.
+    fn wait(&self) -> Result<()> {
+        let (mut written, mut since) = (self.state.written(), Instant::now());
+        while self
+            .writer
+            .as_ref()
+            .is_some_and(|writer| !writer.is_finished())
+        {
+            thread::sleep(LOOK);
+            if self.state.written() != written {
+                (written, since) = (self.state.written(), Instant::now());
+            } else if since.elapsed() > PATIENCE {
+                bail!(
+                    "{} takes no more: the last {} that were recorded are not in it",
+                    self.place.path.display(),
+                    ByteSize(self.state.waiting() as u64)
+                );
+            }
+        }
+        Ok(())
     }
 }
 

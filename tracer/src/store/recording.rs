@@ -107,7 +107,7 @@ impl Recording {
     ///
     /// # Errors
     /// Where it cannot be read.
-    pub fn next(&mut self) -> Result<Option<Part>> {
+    pub fn next_part(&mut self) -> Result<Option<Part>> {
         let may_grow = self.may_grow;
         let wants = |kind| kind == Kind::Course || (may_grow && kind == Kind::Facts);
         loop {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use super::{
     item::{Item, items},
@@ -32,11 +32,13 @@ impl Replay {
     /// Begins with its start and the facts of all of it.
     ///
     /// # Errors
-    /// As [`Recording::open`].
+    /// As [`Recording::open`]; and where none that are asked for are in it.
     pub fn open(path: &Path, may_grow: bool, selection: Selection) -> Result<Self> {
         let recording = Recording::open(path, may_grow)?;
         let start = &recording.start;
         let mut setup = start.setup.clone();
+        let selection = selection.within(&setup.selection);
+        let selection = selection.map_err(|why| anyhow!("{} {why}", path.display()))?;
         for sentence in &mut setup.blind {
             *sentence = spelled_out(sentence).into_owned();
         }
@@ -75,7 +77,7 @@ impl Replay {
         if self.is_done {
             return Ok(false);
         }
-        let Some(part) = self.recording.next()? else {
+        let Some(part) = self.recording.next_part()? else {
             return Ok(false);
         };
         self.tell(&part, observer)?;
@@ -87,33 +89,10 @@ impl Replay {
         if part.is_after_hole {
             self.course.note_hole();
         }
-        for item in items(&part.payload) {
-            match item {
-                Ok(Item::Record(record, stack)) => {
-                    let mut event = decode(record).ok();
-                    if event.is_some_and(|event| event.at() > self.until) {
-                        // Others of that time come later than it.
-                        continue;
-                    }
-                    if let Some(owner) = event.as_mut().and_then(Event::opener_mut) {
-                        owner.stack = stack;
-                    }
-                    self.course.hear(event.as_ref(), observer)?;
-                }
-                Ok(Item::Entry(entry)) => {
-                    if entry.at().is_some_and(|at| at > self.until) {
-                        self.is_done = true;
-                        return Ok(());
-                    }
-                    self.course.learn(&entry, observer)?;
-                }
-                Ok(Item::Unknown) => self.unknown += 1,
-                Err(_) => {
-                    self.course.note_hole();
-                    self.recording.holes.damaged += 1;
-                }
-            }
-        }
+        let told = tell(&mut self.course, &part.payload, self.until, observer)?;
+        self.unknown += told.unknown;
+        self.recording.holes.damaged += u64::from(told.is_torn);
+        self.is_done = told.is_done;
         Ok(())
     }
 
@@ -162,4 +141,56 @@ impl Replay {
         }
         flaws
     }
+}
+
+/// What came of a payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Entries that this version does not know.
+    pub unknown: u64,
+    /// Its items are not framed from some place on.
+    pub is_torn: bool,
+    /// What follows happened later than was asked for.
+    pub is_done: bool,
+}
+
+/// Tells a course what a payload holds, up to `until`.
+///
+/// # Errors
+/// Where the observer fails.
+pub fn tell(
+    course: &mut Course,
+    payload: &[u8],
+    until: BootTime,
+    observer: &mut impl Observer,
+) -> Result<Told> {
+    let mut told = Told::default();
+    for item in items(payload) {
+        match item {
+            Ok(Item::Record(record, stack)) => {
+                let mut event = decode(record).ok();
+                if event.is_some_and(|event| event.at() > until) {
+                    // Others of that time come later than it.
+                    continue;
+                }
+                if let Some(owner) = event.as_mut().and_then(Event::opener_mut) {
+                    owner.stack = stack;
+                }
+                course.hear(event.as_ref(), observer)?;
+            }
+            Ok(Item::Entry(entry)) => {
+                if entry.at().is_some_and(|at| at > until) {
+                    told.is_done = true;
+                    break;
+                }
+                course.learn(&entry, observer)?;
+            }
+            Ok(Item::Unknown) => told.unknown += 1,
+            Err(_) => {
+                course.note_hole();
+                told.is_torn = true;
+            }
+        }
+    }
+    Ok(told)
 }

@@ -23,6 +23,7 @@ mod netns;
 mod owners;
 mod privileges;
 mod ps;
+mod record;
 mod refused;
 mod stacks;
 mod stop;

@@ -15,8 +15,11 @@ use procfs::sys::kernel::Version;
 use serde_json::Value;
 use tracer::load::privileges::PRIVILEGES;
 
-use crate::support::{patience, tcpleak::with_plan};
-use user::{Holder, Running, Seen, Tracefs, User, program};
+use crate::support::{
+    patience,
+    tcpleak::{program, with_plan},
+};
+use user::{Holder, Running, Seen, Tracefs, User};
 
 mod user;
 
@@ -188,7 +191,7 @@ fn what_doctor_says_of_setcap_is_enough() -> Result<()> {
 #[test]
 fn a_plan_that_is_refused_says_what_to_do() -> Result<()> {
     for plan in ["fentry", "kprobe", "tracepoint"] {
-        let doctor = Command::new(program()?)
+        let doctor = Command::new(program())
             .args(["doctor", "--format", "json", "--plan", plan])
             .output()?;
         let report: Value = serde_json::from_slice(&doctor.stdout)?;
@@ -221,7 +224,7 @@ fn after_attaching_only_what_is_needed_is_left() -> Result<()> {
     let user = User::without(&[], Tracefs::NotMounted)?;
     let holder = Holder::start(&[])?;
     let kept = kept()?;
-    for (mut command, bounded) in [(Command::new(program()?), true), (user.command(), false)] {
+    for (mut command, bounded) in [(Command::new(program()), true), (user.command(), false)] {
         command.args(with_plan(["leaks", "--for", "4s", "--format", "json"]));
         let mut running = Running(command.stdout(Stdio::null()).spawn()?);
         let tasks = format!("/proc/{}/task", running.0.id());

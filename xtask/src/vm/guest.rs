@@ -17,7 +17,7 @@ use super::kernel::Files;
 
 /// Without a line for so long, the guest hangs: longer than the longest test and
 /// its patience.
-const SILENCE: Duration = Duration::from_secs(300);
+const SILENCE: Duration = Duration::from_secs(600);
 /// And after so long altogether.
 const TOTAL: Duration = Duration::from_secs(7_200);
 /// Between two looks at the console.

@@ -34,12 +34,29 @@ esac
 
 . /vm/environment
 cd "$CARGO_MANIFEST_DIR" || exit
-while read -r plan arguments; do
+
+# The tests of one module at a time: why one fails is said at the end of its module.
+run() {
+    # shellcheck disable=SC2086 # one word for each name
+    [ -z "$names" ] || TCPLEAK_PLAN=$plan /vm/e2e --exact "$threads" $names </dev/null || code=$?
+}
+
+while read -r plan threads arguments; do
     echo "vm: plan $plan"
     if doctor=$("$TCPLEAK_BIN" doctor --plan "$plan" 2>&1); then
         # shellcheck disable=SC2086 # one word for each argument
-        TCPLEAK_PLAN=$plan /vm/e2e $arguments </dev/null
-        echo "vm: ended $?"
+        /vm/e2e --list --format terse $arguments >/vm/list
+        code=0 module='' names=''
+        while read -r name _; do
+            name=${name%:}
+            if [ "${name%%::*}" != "$module" ]; then
+                run
+                module=${name%%::*} names=''
+            fi
+            names="$names $name"
+        done </vm/list
+        run
+        echo "vm: ended $code"
     else
         code=$?
         echo "$doctor"

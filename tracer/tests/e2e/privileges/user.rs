@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    ffi::OsString,
     fs,
     io::{BufRead as _, BufReader},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
@@ -16,7 +15,10 @@ use serde_json::Value;
 use tracer::load::privileges::PRIVILEGES;
 
 use super::is_before;
-use crate::support::{balance, tcpleak::with_plan};
+use crate::support::{
+    balance,
+    tcpleak::{self, with_plan},
+};
 
 /// Holds a connection to itself and opens others all the time, for an instant
 /// each: no snapshot tells their file descriptors.
@@ -52,11 +54,6 @@ pub(super) struct Seen {
     pub(super) namespace: bool,
     /// The fd of each connection opened meanwhile.
     pub(super) fds: bool,
-}
-
-/// The tested program.
-pub(super) fn program() -> Result<OsString> {
-    std::env::var_os("TCPLEAK_BIN").context("TCPLEAK_BIN is not set: use cargo xtask test")
 }
 
 const DOCTOR: [&str; 3] = ["doctor", "--format", "json"];
@@ -99,7 +96,7 @@ impl User {
         // By another process: one that is started meanwhile on another thread would
         // inherit the open copy, and a file open for writing is not run.
         let copy = Command::new("cp")
-            .arg(self::program()?)
+            .arg(tcpleak::program())
             .arg(&program)
             .status()?;
         ensure!(copy.success(), "cannot copy the program");
@@ -165,7 +162,7 @@ impl User {
     /// What `doctor` finds wrong, all hooks as one, each with a way to mend it; but for
     /// what this kernel lacks for root, too.
     pub(super) fn complaints(&self) -> Result<BTreeSet<String>> {
-        let root = Command::new(self::program()?)
+        let root = Command::new(tcpleak::program())
             .args(with_plan(DOCTOR))
             .output()?;
         let lacks = not_ok(&root)?.into_iter().map(|(name, _)| name);

@@ -6,9 +6,12 @@ use anyhow::{Context, Result};
 
 use super::{Netns, process::output};
 
-/// A port of loopback that nobody uses at the moment.
+/// A port of loopback that nobody uses at the moment, and that the kernel gives to
+/// nobody who does not ask for it: below `net.ipv4.ip_local_port_range`.
 pub(crate) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    let some = std::iter::repeat_with(|| fastrand::u16(10_000..30_000)).take(1_000);
+    let mut free = some.filter(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok());
+    free.next().context("no port is free")
 }
 
 /// Child processes of `pid`, whichever of its threads made them.

@@ -77,10 +77,7 @@ impl Tcpleak {
         let manager = output.path().join("manager");
         let notices = UnixDatagram::bind(&manager)?;
         notices.set_nonblocking(true)?;
-        // `cargo xtask test` names the one that it built.
-        let program =
-            env::var_os("TCPLEAK_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_tcpleak").into());
-        let mut words = wrapper.iter().map(OsString::from).chain([program]);
+        let mut words = wrapper.iter().map(OsString::from).chain([program()]);
         let first = words.next().context("nothing to start")?;
         let running = Running::start(
             bound_to_us(first)
@@ -242,7 +239,7 @@ pub(crate) fn with_plan<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Vec
     let mut words: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
     let takes_plan = words
         .first()
-        .is_some_and(|command| ["leaks", "trace", "doctor"].contains(&command.as_str()));
+        .is_some_and(|command| ["leaks", "trace", "record", "doctor"].contains(&command.as_str()));
     let is_free = !words.iter().any(|word| word == "--plan");
     if let Ok(plan) = env::var("TCPLEAK_PLAN")
         && takes_plan
@@ -251,6 +248,11 @@ pub(crate) fn with_plan<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Vec
         words.extend(["--plan".to_owned(), plan]);
     }
     words
+}
+
+/// The program: `cargo xtask test` names the one that it built.
+pub(crate) fn program() -> OsString {
+    env::var_os("TCPLEAK_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_tcpleak").into())
 }
 
 /// Runs it to its end.
