@@ -3,6 +3,7 @@
 use std::{cmp::Reverse, io::Write, path::Path};
 
 use anyhow::{Result, bail};
+use jiff::Timestamp;
 
 use super::{Outcome, args::PsArgs, output::Sink, say, selection, values};
 use crate::{
@@ -91,17 +92,14 @@ fn today(selection: &Selection) -> Result<Listing> {
 fn then(args: &PsArgs, path: &Path, selection: &Selection) -> Result<Listing> {
     let mut replay = Replay::open(path, false, selection.clone())?;
     let clock = replay.course.setup.clock;
-    let from = replay.course.setup.from;
-    let at = args
-        .at
-        .as_deref()
-        .map(|at| values::instant(at, clock.at(from)));
+    let begins = clock.at(replay.course.setup.from);
+    let at = args.at.as_deref().map(|at| values::instant(at, begins));
     let at = at.transpose()?;
     if let Some(at) = at {
-        if clock.boot(at) < from {
-            bail!("the recording begins later, at {}", clock.at(from));
+        if at < begins {
+            bail!("the recording begins later, at {begins}");
         }
-        replay = replay.until(clock.boot(at));
+        replay = replay.until(end_of(at, clock));
     }
     while replay.step(&mut ())? {}
     if at.is_none() {
@@ -111,10 +109,11 @@ fn then(args: &PsArgs, path: &Path, selection: &Selection) -> Result<Listing> {
         say(&format!("the recording does not tell {flaw}"));
     }
     let course = &replay.course;
-    let now = at.map_or(course.now(), |at| clock.boot(at));
-    if !replay.is_done() && now > course.now() {
-        bail!("the recording ends before, at {}", clock.at(course.now()));
+    let ends = clock.at(course.now());
+    if !replay.is_done() && at.is_some_and(|at| at > ends) {
+        bail!("the recording ends before, at {ends}");
     }
+    let now = at.map_or(course.now(), |at| end_of(at, clock));
     let is_in_cgroup = |owner: Option<&Owner>| {
         let owner = owner.and_then(|owner| course.owner(owner.pid));
         selection.matches_cgroup(owner.and_then(|owner| owner.cgroup.as_ref()))
@@ -132,6 +131,11 @@ fn then(args: &PsArgs, path: &Path, selection: &Selection) -> Result<Listing> {
         now,
         loss: course.loss(),
     })
+}
+
+/// The last boot time that is told as `at`: times are cut to microseconds.
+fn end_of(at: Timestamp, clock: WallClock) -> BootTime {
+    BootTime(clock.boot(at).0.saturating_add(999))
 }
 
 /// The order of states in the list: those that wait for a program to act first,

@@ -23,6 +23,21 @@ pub struct Start {
     pub command: Vec<Untrusted>,
 }
 
+impl Start {
+    /// As it is stored.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        // Into memory, of types that know their lengths: nothing there can fail.
+        postcard::to_allocvec(self).unwrap_or_default()
+    }
+
+    /// From what was stored; `None` where that is none.
+    #[must_use]
+    pub fn decode(payload: &[u8]) -> Option<Self> {
+        postcard::from_bytes(payload).ok()
+    }
+}
+
 /// One thing that a trace learned.
 #[derive(Debug)]
 pub enum Item<'a> {
@@ -51,7 +66,7 @@ pub fn push_entry(payload: &mut Vec<u8>, entry: &Entry) {
     payload.push(ENTRY);
     push_len(payload, 0);
     let body = payload.len();
-    // Into memory, of types that know their lengths: nothing there can fail.
+    // As above.
     if postcard::to_extend(entry, Appender(payload)).is_err() {
         payload.truncate(at);
         return;

@@ -109,9 +109,7 @@ impl Recorder {
     fn push_start(&mut self, course: &Course) {
         self.start.standing = *course.standing();
         self.started = Instant::now();
-        // As in `push_entry`.
-        let start = postcard::to_allocvec(&self.start).unwrap_or_default();
-        self.push(Kind::Start, start);
+        self.push(Kind::Start, self.start.encode());
     }
 
     fn flush(&mut self) {

@@ -60,9 +60,7 @@ impl Recording {
     /// Where it cannot be read, is none, or one of a later version.
     pub fn open(path: &Path, may_grow: bool) -> Result<Self> {
         let mut files = files(path)?;
-        let start = ahead(&files, Kind::Start, |payload| {
-            postcard::from_bytes::<Start>(payload).ok()
-        })?;
+        let start = ahead(&files, Kind::Start, Start::decode)?;
         let Some(start) = start else {
             bail!(
                 "{} is no recording: it holds no whole block of one; `tcpleak record -o FILE` \

@@ -9,11 +9,14 @@ use support::{TCPLEAK, Temp, assert_one_line, check, run, text};
 
 mod doctor;
 mod explain;
+mod recordings;
 mod streams;
 mod support;
 
 /// Without a command as well: it is `leaks` then.
-const COMMANDS: [&str; 7] = ["", "leaks", "trace", "ps", "check", "explain", "doctor"];
+const COMMANDS: [&str; 8] = [
+    "", "leaks", "trace", "ps", "record", "check", "explain", "doctor",
+];
 /// Narrower terminals are rare enough.
 const COLUMNS: usize = 80;
 

@@ -1,0 +1,115 @@
+//! What was ever recorded is still read, and says the same: `tests/recordings` holds a
+//! recording of each version of the form, and the report that it must give.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::support::{Temp, assert_one_line, run, text};
+
+fn sample(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/recordings")
+        .join(name)
+}
+
+/// Fields may be added to a report; what it had it still has.
+fn assert_within(old: &Value, new: &Value, at: &str) {
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            for (name, value) in old {
+                assert_within(value, &new[name], &format!("{at}.{name}"));
+            }
+        }
+        (Value::Array(old), Value::Array(new)) if old.len() == new.len() => {
+            for (index, value) in old.iter().enumerate() {
+                assert_within(value, &new[index], &format!("{at}[{index}]"));
+            }
+        }
+        _ => assert_eq!(old, new, "{at}"),
+    }
+}
+
+#[test]
+fn recordings_of_all_versions_are_read() -> Result<()> {
+    let mut read = 0;
+    for entry in fs::read_dir(sample(""))? {
+        let path = entry?.path();
+        if path
+            .extension()
+            .is_none_or(|extension| extension != "tcpleak")
+        {
+            continue;
+        }
+        let told = run(&format!(
+            "leaks --all --format json --from {}",
+            path.display()
+        ))?;
+        ensure!(told.status.success(), "{}", text(&told.stderr)?);
+        let old = fs::read(path.with_extension("json")).context("no report beside it")?;
+        let old = serde_json::from_slice(&old)?;
+        let new = serde_json::from_slice(&told.stdout)?;
+        assert_within(&old, &new, "");
+        read += 1;
+    }
+    assert!(read >= 1);
+    Ok(())
+}
+
+#[test]
+fn one_that_is_cut_off_says_where() -> Result<()> {
+    let folder = Temp::new()?;
+    let path = folder.0.join("cut.tcpleak");
+    let whole = fs::read(sample("v1.tcpleak"))?;
+    fs::write(&path, &whole[..whole.len() - 100])?;
+    let told = run(&format!("leaks --all --from {}", path.display()))?;
+    assert_eq!(told.status.code(), Some(0));
+    assert!(text(&told.stderr)?.contains("cut off"));
+    assert!(text(&told.stdout)?.contains("12 CLOSE_WAIT"));
+    Ok(())
+}
+
+#[test]
+fn what_was_open_at_an_instant_is_listed() -> Result<()> {
+    let v1 = sample("v1.tcpleak");
+    let ps = |at: &str| run(&format!("ps --format json --from {} {at}", v1.display()));
+    let open = |at: &str| -> Result<usize> {
+        let told = ps(at)?;
+        ensure!(told.status.success(), "{}", text(&told.stderr)?);
+        let list: Value = serde_json::from_slice(&told.stdout)?;
+        let rows = list["connections"].as_array().context("no list")?;
+        Ok(rows
+            .iter()
+            .filter(|row| row["state"] == "CLOSE_WAIT")
+            .count())
+    };
+    let report: Value = serde_json::from_slice(&fs::read(sample("v1.json"))?)?;
+    let to = report["window"]["to"].as_str().context("no end")?;
+    let from = report["window"]["from"].as_str().context("no start")?;
+    assert_eq!(open("")?, 12);
+    assert_eq!(open(&format!("--at {to}"))?, 12);
+    assert_eq!(open(&format!("--at {from}"))?, 0);
+    for (at, why) in [
+        ("2020-01-01T00:00:00Z", "begins later"),
+        ("2036-01-01T00:00:00Z", "ends before"),
+        ("noon", "write it like"),
+    ] {
+        let told = ps(&format!("--at {at}"))?;
+        assert_one_line(&told, 1, "a recording")?;
+        assert!(text(&told.stderr)?.contains(why), "{at}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_a_recording_cannot_hold_is_said() -> Result<()> {
+    let v1 = sample("v1.tcpleak");
+    let told = run(&format!("leaks --port 80 --from {}", v1.display()))?;
+    assert_one_line(&told, 1, "a recording")?;
+    assert!(text(&told.stderr)?.contains("was recorded with --port 5432"));
+    let told = run("leaks --from /dev/null")?;
+    assert_one_line(&told, 1, "a recording")?;
+    assert!(text(&told.stderr)?.contains("is no recording"));
+    Ok(())
+}
