@@ -4,6 +4,7 @@
 //! described in docs/recording.md.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use bytes::{Buf as _, BufMut as _};
 use thiserror::Error;
 
 /// What a block begins with: a byte that is no text, so that no text holds it.
@@ -70,16 +71,16 @@ pub struct Header {
 /// Where it cannot be packed, for want of memory.
 pub fn seal(kind: Kind, sequence: u64, payload: &[u8]) -> std::io::Result<Vec<u8>> {
     let packed = zstd::bulk::compress(payload, LEVEL)?;
-    let len = |len: usize| u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes();
+    let len = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
     let mut block = Vec::with_capacity(HEADER + packed.len());
-    block.extend(MAGIC);
-    block.extend([VERSION, kind as u8, 0, 0]);
-    block.extend(sequence.to_le_bytes());
-    block.extend(len(packed.len()));
-    block.extend(len(payload.len()));
-    block.extend(crc32fast::hash(&packed).to_le_bytes());
-    block.extend(crc32fast::hash(&block).to_le_bytes());
-    block.extend(packed);
+    block.put_slice(&MAGIC);
+    block.put_slice(&[VERSION, kind as u8, 0, 0]);
+    block.put_u64_le(sequence);
+    block.put_u32_le(len(packed.len()));
+    block.put_u32_le(len(payload.len()));
+    block.put_u32_le(crc32fast::hash(&packed));
+    block.put_u32_le(crc32fast::hash(&block));
+    block.put_slice(&packed);
     Ok(block)
 }
 
@@ -126,31 +127,31 @@ fn first_magic(bytes: &[u8]) -> usize {
 }
 
 /// Reads a header; `None` where it is none.
-fn read(bytes: &[u8]) -> Option<Header> {
-    let (bytes, checksum) = bytes.split_at_checked(HEADER - 4)?;
-    if crc32fast::hash(bytes).to_le_bytes() != checksum {
+fn read(header: &[u8]) -> Option<Header> {
+    let (mut bytes, mut checksum) = header.split_at_checked(HEADER - 4)?;
+    if checksum.try_get_u32_le() != Ok(crc32fast::hash(bytes)) {
         return None;
     }
-    let u32_at = |at: usize| -> Option<u32> {
-        Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+    bytes.advance(MAGIC.len());
+    let version = bytes.get_u8();
+    let kind = match bytes.get_u8() {
+        1 => Some(Kind::Start),
+        2 => Some(Kind::Facts),
+        3 => Some(Kind::Course),
+        _ => None,
     };
-    let len_at = |at| {
-        usize::try_from(u32_at(at)?)
-            .ok()
-            .filter(|&len| len <= MAX_PAYLOAD)
-    };
-    Some(Header {
-        version: *bytes.get(4)?,
-        kind: match *bytes.get(5)? {
-            1 => Some(Kind::Start),
-            2 => Some(Kind::Facts),
-            3 => Some(Kind::Course),
-            _ => None,
-        },
-        sequence: u64::from_le_bytes(bytes.get(8..16)?.try_into().ok()?),
-        stored: len_at(16)?,
-        len: len_at(20)?,
-        checksum: u32_at(24)?,
+    bytes.advance(2);
+    let sequence = bytes.get_u64_le();
+    let mut len = || usize::try_from(bytes.get_u32_le()).ok();
+    let (stored, len) = (len()?, len()?);
+    let is_believed = stored <= MAX_PAYLOAD && len <= MAX_PAYLOAD;
+    is_believed.then(|| Header {
+        version,
+        kind,
+        sequence,
+        stored,
+        len,
+        checksum: bytes.get_u32_le(),
     })
 }
 

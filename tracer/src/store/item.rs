@@ -1,6 +1,7 @@
 //! Items: what a block's payload holds. Pure.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use bytes::{Buf as _, BufMut as _};
 use serde::{Deserialize, Serialize};
 
 use super::block::Damage;
@@ -56,8 +57,8 @@ const ENTRY: u8 = 1;
 pub fn push_record(payload: &mut Vec<u8>, record: &[u8], stack: Option<StackId>) {
     payload.push(RECORD);
     push_len(payload, record.len());
-    payload.extend(stack.map_or(0, StackId::number).to_le_bytes());
-    payload.extend(record);
+    payload.put_u32_le(stack.map_or(0, StackId::number));
+    payload.put_slice(record);
 }
 
 /// Appends an entry.
@@ -84,7 +85,7 @@ impl Extend<u8> for Appender<'_> {
 }
 
 fn push_len(payload: &mut Vec<u8>, len: usize) {
-    payload.extend(u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes());
+    payload.put_u32_le(u32::try_from(len).unwrap_or(u32::MAX));
 }
 
 /// The items of a payload, in order, until one is not framed.
@@ -103,12 +104,11 @@ pub fn items(payload: &[u8]) -> impl Iterator<Item = Result<Item<'_>, Damage>> {
 }
 
 fn next<'a>(rest: &mut &'a [u8]) -> Option<Item<'a>> {
-    let &tag = rest.split_off_first()?;
-    let len = number(rest)?;
-    let len = usize::try_from(len).ok()?;
+    let tag = rest.try_get_u8().ok()?;
+    let len = usize::try_from(rest.try_get_u32_le().ok()?).ok()?;
     match tag {
         RECORD => {
-            let stack = StackId::from_number(number(rest)?);
+            let stack = StackId::from_number(rest.try_get_u32_le().ok()?);
             Some(Item::Record(rest.split_off(..len)?, stack))
         }
         ENTRY => {
@@ -117,8 +117,4 @@ fn next<'a>(rest: &mut &'a [u8]) -> Option<Item<'a>> {
         }
         _ => None,
     }
-}
-
-fn number(rest: &mut &[u8]) -> Option<u32> {
-    Some(u32::from_le_bytes(rest.split_off(..4)?.try_into().ok()?))
 }
