@@ -34,7 +34,7 @@ while True:
     time.sleep(0.02)
     client.close()
     server.close()
-    time.sleep(0.03)
+    time.sleep(0.2)
 ";
 
 /// Where the tested program finds tracefs. Whatever is mounted for that is
