@@ -7,4 +7,5 @@ pub mod event;
 pub mod fields;
 pub mod frame;
 pub mod report;
+pub mod timeline;
 pub mod untrusted;

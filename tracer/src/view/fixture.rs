@@ -32,7 +32,7 @@ pub(super) const LOSS: Loss = Loss {
 };
 
 /// Noon and so many milliseconds.
-pub(super) fn noon(ms: i64) -> Timestamp {
+pub(crate) fn noon(ms: i64) -> Timestamp {
     "2026-01-02T12:00:00Z"
         .parse::<Timestamp>()
         .expect("RFC 3339")
@@ -146,7 +146,7 @@ fn fin_wait(name: &str) -> Connection {
     }
 }
 
-pub(super) fn connections(name: &str) -> Vec<Connection> {
+pub(crate) fn connections(name: &str) -> Vec<Connection> {
     vec![close_wait(name, 7), fin_wait(name), inherited()]
 }
 

@@ -16,7 +16,7 @@ mod text;
 mod trace;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
