@@ -11,7 +11,7 @@ use super::values;
 use crate::{
     check::allow::Allow,
     plan::PlanName,
-    view::{CheckFormat, Format},
+    view::{CheckFormat, Format, TimelineFormat},
 };
 
 /// Help fits the narrowest terminal, and does not change with its width in a pipe.
@@ -49,6 +49,9 @@ pub enum Command {
     /// List connections open now: owner, state, idle time, queues, bytes
     #[command(after_help = PS_HELP)]
     Ps(PsArgs),
+    /// Draw what each connection did over time
+    #[command(after_help = TIMELINE_HELP)]
+    Timeline(TimelineArgs),
     /// Record what happens, for leaks, trace and ps to read later: --from FILE
     #[command(after_help = RECORD_HELP)]
     Record(RecordArgs),
@@ -87,6 +90,11 @@ const PS_HELP: &str = "\
 Examples:
   tcpleak ps --comm nginx                  what nginx has open
   tcpleak ps --from FILE --at 03:12:00     what was open then";
+
+const TIMELINE_HELP: &str = "\
+Examples:
+  tcpleak timeline --pid 4242 --for 30s    what its connections do
+  tcpleak timeline --port 5432 --from FILE what they did then";
 
 const RECORD_HELP: &str = "\
 Examples:
@@ -151,6 +159,34 @@ pub struct LeaksArgs {
     pub selection: SelectionArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+    #[command(flatten)]
+    pub probe: ProbeArgs,
+}
+
+/// `timeline`
+#[derive(Clone, Debug, Args)]
+pub struct TimelineArgs {
+    /// How long to watch, such as 30s, 5m or 1h30m
+    #[arg(long = "for", value_name = "DURATION", default_value = "60s", value_parser = values::duration, allow_hyphen_values = true)]
+    pub watch: Duration,
+    /// Show every connection, where many come from the same code
+    #[arg(long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub recording: RecordingArgs,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// How to write it
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "table",
+        help_heading = "Output"
+    )]
+    pub format: TimelineFormat,
+    /// Write to this file instead of the terminal
+    #[arg(long, short, value_name = "FILE", help_heading = "Output")]
+    pub output: Option<PathBuf>,
     #[command(flatten)]
     pub probe: ProbeArgs,
 }

@@ -119,7 +119,7 @@ async fn watch(
 }
 
 /// What a course comes to.
-fn report(course: &Course) -> Leaks {
+pub(super) fn report(course: &Course) -> Leaks {
     let setup = &course.setup;
     let selection = &course.selection;
     let now = course.now();

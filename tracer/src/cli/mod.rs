@@ -23,6 +23,7 @@ mod progress;
 mod ps;
 mod record;
 mod replay;
+mod timeline;
 mod trace;
 mod values;
 
@@ -64,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Held(args) => check::held(&args),
         Command::Ps(args) => ps::run(&args),
         Command::Record(args) => record::run(&args),
+        Command::Timeline(args) => timeline::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::SymbolHelper => symbols::helper::run().map(|()| Outcome::Fine),

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tracer_common::config::Filter;
 
 use crate::{
@@ -66,6 +66,9 @@ impl Observer for () {
     }
 }
 
+/// Processes that are known, before those without a connection are forgotten.
+const OWNERS_KEPT: usize = 4_096;
+
 /// What a trace has learned so far.
 pub struct Course {
     /// What holds for all of it.
@@ -80,6 +83,8 @@ pub struct Course {
     last: Option<Seen>,
     names: FxHashMap<CallStack, CallFrames>,
     owners: FxHashMap<u32, GroupOwner>,
+    /// Once there are more, some are forgotten.
+    owners_room: usize,
     /// How the trace stood at the start, and stands now.
     began: Standing,
     standing: Standing,
@@ -113,6 +118,7 @@ impl Course {
             last: None,
             names: FxHashMap::default(),
             owners: FxHashMap::default(),
+            owners_room: OWNERS_KEPT,
             began,
             standing: began,
             told: began.told,
@@ -195,6 +201,7 @@ impl Course {
                 Some(known) if owner.exe.is_none() => known.fds = None,
                 _ => {
                     self.owners.insert(*pid, owner.clone());
+                    self.forget_owners();
                 }
             },
             Entry::End => self.is_over = true,
@@ -238,6 +245,15 @@ impl Course {
         }
         outcome?;
         observer.settle()
+    }
+
+    /// Processes come and go for as long as a trace lasts.
+    fn forget_owners(&mut self) {
+        if self.owners.len() > self.owners_room {
+            let known: FxHashSet<u32> = self.table.owners().map(|(pid, _)| pid).collect();
+            self.owners.retain(|pid, _| known.contains(pid));
+            self.owners_room = OWNERS_KEPT.max(2 * self.owners.len());
+        }
     }
 
     /// Something is missing here in the recording that is told: the next standing says
@@ -381,3 +397,6 @@ fn telling<'a>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

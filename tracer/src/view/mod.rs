@@ -13,6 +13,7 @@ mod leaks;
 mod ps;
 mod table;
 mod text;
+mod timeline;
 mod trace;
 
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use self::{
     leaks::{LeaksOptions, leaks},
     ps::ps,
     text::{bytes, duration},
+    timeline::{TimelineFormat, timeline},
     trace::Trace,
 };
 

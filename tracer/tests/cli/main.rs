@@ -14,8 +14,8 @@ mod streams;
 mod support;
 
 /// Without a command as well: it is `leaks` then.
-const COMMANDS: [&str; 8] = [
-    "", "leaks", "trace", "ps", "record", "check", "explain", "doctor",
+const COMMANDS: [&str; 9] = [
+    "", "leaks", "trace", "ps", "timeline", "record", "check", "explain", "doctor",
 ];
 /// Narrower terminals are rare enough.
 const COLUMNS: usize = 80;

@@ -113,3 +113,31 @@ fn what_a_recording_cannot_hold_is_said() -> Result<()> {
     assert!(text(&told.stderr)?.contains("is no recording"));
     Ok(())
 }
+
+#[test]
+fn what_each_connection_did_is_drawn() -> Result<()> {
+    let v1 = sample("v1.tcpleak");
+    let told = run(&format!("timeline --all --from {}", v1.display()))?;
+    ensure!(told.status.success(), "{}", text(&told.stderr)?);
+    let drawn = text(&told.stdout)?;
+    assert_eq!(drawn.matches("w| CLOSE_WAIT\n").count(), 12, "{drawn}");
+    assert_eq!(drawn.matches(" ended\n").count(), 36, "{drawn}");
+
+    let told = run(&format!("timeline --format json --from {}", v1.display()))?;
+    let document: Value = serde_json::from_slice(&told.stdout)?;
+    let sites = document["sites"].as_array().context("no sites")?;
+    let rows = sites
+        .iter()
+        .filter_map(|site| site["connections"].as_array());
+    let mut count = 0;
+    for row in rows.flatten() {
+        // Each span begins where the one before ends.
+        let spans = row["spans"].as_array().context("no spans")?;
+        for pair in spans.windows(2) {
+            assert_eq!(pair[0]["to"], pair[1]["from"], "{row}");
+        }
+        count += 1;
+    }
+    assert_eq!(count, 48);
+    Ok(())
+}

@@ -1,12 +1,17 @@
 //! What each connection was doing when. Pure.
 
+use std::net::SocketAddr;
+
 use jiff::Timestamp;
 
 use crate::{
-    diagnosis::Verdict,
-    model::{connection::Connection, report::CodeSite, untrusted::Untrusted},
-    tcp::{State, named},
+    model::{connection::Connection, frame::Frame, report::Loss, untrusted::Untrusted},
+    tcp::{Role, State, named},
 };
+
+mod gather;
+
+pub use gather::Keeper;
 
 named! {
     /// What a connection was doing.
@@ -71,14 +76,31 @@ pub struct Mark {
 pub struct Row {
     /// As it was at its end, or is now.
     pub connection: Connection,
-    /// What it did, in order and without gaps.
+    /// It has not ended.
+    pub is_open: bool,
+    /// What it did, in order.
     pub spans: Vec<Span>,
     /// In order.
     pub marks: Vec<Mark>,
-    /// What the report says of its site; `None` where that is gone.
-    pub verdict: Option<Verdict>,
-    /// The code that opened it.
-    pub site: Option<CodeSite>,
+    /// Code of the verdict on its site; `None` where it has ended.
+    pub verdict: Option<&'static str>,
+}
+
+/// The connections that one piece of code opened or accepted, to one end.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Process id; `None` where it is not known.
+    pub pid: Option<u32>,
+    /// Its name.
+    pub comm: Option<Untrusted>,
+    /// Which side it is on.
+    pub role: Role,
+    /// Client: the remote end. Server: the local port.
+    pub end: SocketAddr,
+    /// The frame that names the code best; `None` where that is not known.
+    pub call_site: Option<Frame>,
+    /// By opening.
+    pub rows: Vec<Row>,
 }
 
 /// The connections of a trace over its time.
@@ -88,10 +110,12 @@ pub struct Timeline {
     pub host: Untrusted,
     /// Start and end of the trace.
     pub window: (Timestamp, Timestamp),
-    /// By opening.
-    pub rows: Vec<Row>,
-    /// Connections that are not among them, for want of room.
+    /// By process and opening.
+    pub sites: Vec<Site>,
+    /// Connections that ended and are not among them, for want of room.
     pub left_out: u64,
+    /// What was lost.
+    pub loss: Loss,
 }
 
 /// Payload that moved less than this many milliseconds ago makes a connection active.
@@ -229,7 +253,9 @@ mod tests {
     fn told(connection: &Connection, is_open: bool, moved: &[i64]) -> Vec<(Phase, i64, i64)> {
         let moved: Vec<Timestamp> = moved.iter().map(|&ms| noon(ms)).collect();
         let window = (noon(WINDOW.0), noon(WINDOW.1));
-        let ms = |at: Timestamp| at.duration_since(noon(0)).as_millis() as i64;
+        let ms = |at: Timestamp| {
+            i64::try_from(at.duration_since(noon(0)).as_millis()).expect("a minute")
+        };
         let told = spans(connection, is_open, &moved, window);
         let told = told.into_iter();
         told.map(|Span { phase, from, to }| (phase, ms(from), ms(to)))

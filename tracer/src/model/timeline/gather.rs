@@ -1,0 +1,226 @@
+//! Keeps what ends, and when payload moved, while a course is told. Pure.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use jiff::Timestamp;
+use rustc_hash::FxHashMap;
+
+use super::{Mark, MarkKind, Row, Site, Timeline, spans};
+use crate::{
+    clock::{BootTime, WallClock},
+    course::{Course, Observer},
+    decode::Comm,
+    model::{
+        connection::Connection,
+        frame::{CallFrames, call_site},
+        report::{Leaks, Loss},
+        untrusted::Untrusted,
+    },
+    selection::Selection,
+    table::{
+        Change, Table,
+        connection::{ConnId, Connection as Tracked},
+        site::{CallStack, SiteKey},
+    },
+    tcp::Role,
+};
+
+/// Connections that ended and are kept, some 40 MB; those past it are counted.
+const MAX_ENDED: usize = 100_000;
+
+/// Of so many open connections it is kept when payload moved.
+const MAX_MOVED: usize = 20_000;
+
+/// Instants that are kept of one connection, the latest.
+const MAX_INSTANTS: usize = 4_096;
+
+/// Movements that are nearer to each other, in milliseconds, are one.
+const APART_MS: u64 = 500;
+
+/// Listens to a course.
+#[derive(Debug)]
+pub struct Keeper {
+    selection: Selection,
+    ended: Vec<Tracked>,
+    left_out: u64,
+    moved: FxHashMap<ConnId, Vec<BootTime>>,
+    exits: FxHashMap<u32, BootTime>,
+}
+
+impl Keeper {
+    /// Keeps what `selection` asks for.
+    #[must_use]
+    pub fn new(selection: Selection) -> Self {
+        Self {
+            selection,
+            ended: Vec::new(),
+            left_out: 0,
+            moved: FxHashMap::default(),
+            exits: FxHashMap::default(),
+        }
+    }
+
+    fn wants(&self, connection: &Tracked) -> bool {
+        let Tracked {
+            local,
+            remote,
+            netns,
+            ..
+        } = *connection;
+        connection.role != Role::Listener
+            && self.selection.matches_ends(local, remote, netns)
+            && self.selection.matches_owner(connection.owner.as_ref())
+    }
+
+    fn note_moved(&mut self, at: BootTime, connection: &Tracked) {
+        let Some(idle_ms) = connection.idle_ms(at) else {
+            return;
+        };
+        let is_full = self.moved.len() >= MAX_MOVED;
+        if is_full && !self.moved.contains_key(&connection.id) {
+            return;
+        }
+        let moved = at.minus_ms(idle_ms);
+        let all = self.moved.entry(connection.id).or_default();
+        if all
+            .last()
+            .is_none_or(|&last| moved.ms_since(last) >= APART_MS)
+        {
+            if all.len() >= MAX_INSTANTS {
+                all.remove(0);
+            }
+            all.push(moved);
+        }
+    }
+
+    /// All that it kept, and what is still open; with the verdicts of `report`.
+    #[must_use]
+    pub fn finish(self, course: &Course, report: &Leaks) -> Timeline {
+        let setup = &course.setup;
+        let window = (setup.clock.at(setup.from), setup.clock.at(course.now()));
+        let mut verdicts: FxHashMap<&str, &'static str> = FxHashMap::default();
+        for group in &report.groups {
+            let ids = group.connections.iter().map(|connection| &*connection.id);
+            verdicts.extend(ids.map(|id| (id, group.verdict.code)));
+        }
+        let mut sites: BTreeMap<(SiteKey, u64), Site> = BTreeMap::new();
+        let open = course
+            .table
+            .open()
+            .filter(|connection| self.wants(connection));
+        let open = open.map(|connection| (connection, true));
+        let ended = self.ended.iter().map(|connection| (connection, false));
+        for (tracked, is_open) in open.chain(ended) {
+            let stack = tracked.owner.and_then(|owner| {
+                let stack = tracked.opener()?.stack?;
+                Some(CallStack {
+                    pid: owner.pid,
+                    stack,
+                })
+            });
+            let (pid, comm) = tracked
+                .owner
+                .map_or((0, Comm::default()), |owner| (owner.pid, owner.comm));
+            let frames = stack.map(|stack| course.frames(stack));
+            let code = frames.as_ref().and_then(CallFrames::code).unwrap_or(0);
+            let key = SiteKey {
+                stack: None,
+                ..SiteKey::of(tracked, pid, comm)
+            };
+            let site = sites.entry((key, code)).or_insert_with(|| Site {
+                pid: tracked.owner.map(|owner| owner.pid),
+                comm: tracked
+                    .owner
+                    .map(|owner| Untrusted::from_bytes(owner.comm.bytes())),
+                role: key.role,
+                end: key.end,
+                call_site: frames.and_then(|frames| {
+                    let best = call_site(&frames.frames)?;
+                    frames.frames.get(best).cloned()
+                }),
+                rows: Vec::new(),
+            });
+            let mut row = self.row(tracked, is_open, course, window);
+            row.verdict = verdicts.get(&*row.connection.id).copied();
+            site.rows.push(row);
+        }
+        let mut sites: Vec<Site> = sites.into_values().collect();
+        for site in &mut sites {
+            site.rows.sort_by(|a, b| {
+                let key = |row: &Row| (row.connection.opened_at, row.connection.id.clone());
+                key(a).cmp(&key(b))
+            });
+        }
+        Timeline {
+            host: setup.host.clone(),
+            window,
+            sites,
+            left_out: self.left_out,
+            loss: course.loss(),
+        }
+    }
+
+    fn row(
+        &self,
+        tracked: &Tracked,
+        is_open: bool,
+        course: &Course,
+        window: (Timestamp, Timestamp),
+    ) -> Row {
+        let clock = &course.setup.clock;
+        let at = |at: BootTime| clock.at(at);
+        let moved = self.moved.get(&tracked.id);
+        let moved: Vec<Timestamp> = moved.into_iter().flatten().copied().map(at).collect();
+        let connection = Connection::new(tracked, clock, course.now());
+        Row {
+            spans: spans(&connection, is_open, &moved, window),
+            marks: self.marks(tracked, &connection, clock),
+            connection,
+            is_open,
+            verdict: None,
+        }
+    }
+
+    fn marks(&self, tracked: &Tracked, connection: &Connection, clock: &WallClock) -> Vec<Mark> {
+        let exit = tracked.owner.and_then(|owner| self.exits.get(&owner.pid));
+        let reset = connection.reset_by.and(connection.closed_at);
+        let marks = [
+            (MarkKind::AppClose, connection.app_closed_at),
+            (MarkKind::Reset, reset),
+            (MarkKind::Exit, exit.map(|&exit| clock.at(exit))),
+        ];
+        let mut marks: Vec<Mark> = marks
+            .into_iter()
+            .filter_map(|(kind, at)| Some(Mark { kind, at: at? }))
+            .collect();
+        marks.sort_by_key(|mark| mark.at);
+        marks
+    }
+}
+
+impl Observer for Keeper {
+    fn change(&mut self, change: Change, _: BootTime, connection: &Tracked) -> Result<()> {
+        if change == Change::Gone && self.wants(connection) {
+            if self.ended.len() < MAX_ENDED {
+                self.ended.push(connection.clone());
+            } else {
+                self.left_out += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn exit(&mut self, at: BootTime, pid: u32) {
+        self.exits.insert(pid, at);
+    }
+
+    fn tick(&mut self, at: BootTime, table: &Table, _: Loss) -> Result<()> {
+        for connection in table.open() {
+            if self.wants(connection) {
+                self.note_moved(at, connection);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,528 @@
+//! `tcpleak timeline`: each connection a row, its states along it.
+
+use std::{
+    collections::BTreeSet,
+    io::{self, Write},
+};
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
+
+use super::{
+    Style, json,
+    table::{COMM_WIDTH, clock},
+    text::{Colour, Page, clip, count, duration, loss_sentence},
+};
+use crate::{
+    model::{
+        connection::endpoint,
+        report::Loss,
+        timeline::{Mark, MarkKind, Phase, Row, Site, Span, Timeline},
+    },
+    tcp::Role,
+};
+
+/// How to write a timeline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum TimelineFormat {
+    /// For people: a bar for each connection.
+    #[default]
+    Table,
+    /// One JSON document.
+    Json,
+}
+
+/// A site with more connections than this shows how many were open, and these few.
+const FOLDED_PAST: usize = 12;
+const SHOWN_OF_MANY: usize = 3;
+
+/// Columns for the other end of a connection: an IPv4 address with its port.
+const END_WIDTH: usize = 21;
+const FD_WIDTH: usize = 4;
+/// Columns for the state that it is in.
+const STATE_WIDTH: usize = 11;
+/// Bars are no shorter, however narrow the terminal.
+const LEAST_BAR: usize = 16;
+
+/// Writes it.
+///
+/// # Errors
+/// As `out` fails.
+pub fn timeline(
+    out: &mut dyn Write,
+    timeline: &Timeline,
+    format: TimelineFormat,
+    all: bool,
+    style: Style,
+) -> io::Result<()> {
+    match format {
+        TimelineFormat::Table => people(&mut Page::new(out, style), timeline, all),
+        TimelineFormat::Json => json::document(out, &Document::new(timeline)),
+    }
+}
+
+/// The letter of a phase.
+const fn letter(phase: Phase) -> char {
+    match phase {
+        Phase::Connecting => '.',
+        Phase::Established => '=',
+        Phase::Active => '#',
+        Phase::Idle => '-',
+        Phase::CloseWait => 'w',
+        Phase::FinWait2 => 'f',
+        Phase::Closing => 'c',
+        Phase::Dead => 'x',
+        Phase::TimeWait => 't',
+        Phase::Unknown => '?',
+    }
+}
+
+const fn mark_letter(kind: MarkKind) -> char {
+    match kind {
+        MarkKind::AppClose => 'C',
+        MarkKind::Reset => 'R',
+        MarkKind::Exit => 'E',
+    }
+}
+
+/// What waits for somebody to act stands out; the letters say the same.
+const fn colour(letter: char) -> Option<Colour> {
+    match letter {
+        'w' | 'x' | 'R' => Some(Colour::Red),
+        '.' | 'f' | 'c' => Some(Colour::Yellow),
+        '=' | '#' => Some(Colour::Green),
+        '-' | 't' | '?' => Some(Colour::Grey),
+        _ => None,
+    }
+}
+
+fn painted(bar: &str, is_coloured: bool) -> String {
+    if !is_coloured {
+        return bar.to_owned();
+    }
+    let mut painted = String::new();
+    let mut now = None;
+    for letter in bar.chars() {
+        let wanted = colour(letter);
+        if wanted != now {
+            painted += &wanted.map_or_else(
+                || "\u{1b}[0m".to_owned(),
+                |colour| format!("\u{1b}[{}m", colour as u8),
+            );
+            now = wanted;
+        }
+        painted.push(letter);
+    }
+    if now.is_some() {
+        painted += "\u{1b}[0m";
+    }
+    painted
+}
+
+/// Time along a bar.
+struct Axis {
+    from: Timestamp,
+    ms: u64,
+    columns: usize,
+}
+
+impl Axis {
+    fn new((from, to): (Timestamp, Timestamp), width: usize) -> Self {
+        let rest = width.saturating_sub(FD_WIDTH + END_WIDTH + STATE_WIDTH + 5);
+        let ms = to.duration_since(from).as_millis().max(1);
+        Self {
+            from,
+            ms: u64::try_from(ms).unwrap_or(1),
+            columns: rest.max(LEAST_BAR),
+        }
+    }
+
+    /// Thousandths of a column from the start.
+    fn milli(&self, at: Timestamp) -> u64 {
+        let ms = at.duration_since(self.from).as_micros();
+        let us = u64::try_from(ms).unwrap_or(0).min(self.ms * 1_000);
+        us * self.columns as u64 / self.ms
+    }
+
+    fn column(&self, at: Timestamp) -> usize {
+        let column = usize::try_from(self.milli(at) / 1_000).unwrap_or(usize::MAX);
+        column.min(self.columns - 1)
+    }
+
+    /// A connection's bar: in each column what it did there for longest, and what
+    /// happened there. One that was short has a column all the same.
+    fn bar(&self, row: &Row) -> String {
+        let mut columns = vec![(0, ' '); self.columns];
+        for &Span { phase, from, to } in &row.spans {
+            let (begin, end) = (self.milli(from), self.milli(to));
+            let (first, last) = (self.column(from), self.column(to));
+            for (index, column) in columns[first..=last].iter_mut().enumerate() {
+                let start = (first + index) as u64 * 1_000;
+                let covered = end.min(start + 1_000).saturating_sub(begin.max(start));
+                let is_short = column.1 == ' ' && begin >= start;
+                if covered > column.0 || is_short {
+                    *column = (covered, letter(phase));
+                }
+            }
+        }
+        for &Mark { kind, at } in &row.marks {
+            columns[self.column(at)].1 = mark_letter(kind);
+        }
+        columns.into_iter().map(|(_, letter)| letter).collect()
+    }
+
+    /// How many of a site's were open in each column, in eighths of the most.
+    fn crowd(&self, site: &Site) -> (String, usize) {
+        const EIGHTHS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+        let mut open = vec![0_usize; self.columns];
+        for row in &site.rows {
+            let (Some(first), Some(last)) = (row.spans.first(), row.spans.last()) else {
+                continue;
+            };
+            // What lingers after it is not open.
+            let ended = row.connection.closed_at.filter(|_| !row.is_open);
+            let to = ended.map_or(last.to, |ended| ended.clamp(first.from, last.to));
+            for column in &mut open[self.column(first.from)..=self.column(to)] {
+                *column += 1;
+            }
+        }
+        let most = open.iter().copied().max().unwrap_or(0).max(1);
+        let bar = open
+            .iter()
+            .map(|&open| EIGHTHS[(open * 8).div_ceil(most).min(8)]);
+        (bar.collect(), most)
+    }
+}
+
+fn people(page: &mut Page<'_>, timeline: &Timeline, all: bool) -> io::Result<()> {
+    let axis = Axis::new(timeline.window, page.style.width);
+    let (from, to) = timeline.window;
+    let begins = clock(from);
+    let ends = clock(to);
+    let gap = axis
+        .columns
+        .saturating_sub(begins.len() + ends.len())
+        .max(1);
+    let left = FD_WIDTH + END_WIDTH + 3;
+    if !timeline.sites.is_empty() {
+        writeln!(page.out, "{:left$}{begins}{:gap$}{ends}", "", "")?;
+    }
+    let mut used = BTreeSet::new();
+    for site in &timeline.sites {
+        heading(page, site)?;
+        let is_folded = !all && site.rows.len() > FOLDED_PAST;
+        let mut shown: Vec<&Row> = site.rows.iter().collect();
+        if is_folded {
+            let (bar, most) = axis.crowd(site);
+            writeln!(page.out, "{:left$}{bar} max {most}", "")?;
+            // Those that stay are what is looked for.
+            shown.sort_by_key(|row| !row.is_open);
+            shown.truncate(SHOWN_OF_MANY);
+        }
+        for row in shown {
+            used.extend(row.spans.iter().map(|span| span.phase));
+            bar_of(page, &axis, row)?;
+        }
+        if is_folded {
+            let more = site.rows.len() - SHOWN_OF_MANY;
+            writeln!(page.out, "{:left$}… and {more} more (--all shows them)", "")?;
+        }
+    }
+    page.blank()?;
+    legend(page, &used)?;
+    if timeline.left_out > 0 {
+        page.text(format_args!(
+            "{} that ended are not shown: select less (--pid, --port, --remote).",
+            count(timeline.left_out, "connection")
+        ))?;
+    }
+    let rows: usize = timeline.sites.iter().map(|site| site.rows.len()).sum();
+    let ms = to.duration_since(from).as_millis();
+    page.text(format_args!(
+        "{} of {} in {}. {}",
+        count(rows as u64, "connection"),
+        count(timeline.sites.len() as u64, "site"),
+        duration(u64::try_from(ms).unwrap_or(0)),
+        loss_sentence(&timeline.loss)
+    ))
+}
+
+fn heading(page: &mut Page<'_>, site: &Site) -> io::Result<()> {
+    let comm = site.comm.as_ref().map_or_else(
+        || "unknown process".to_owned(),
+        |comm| clip(&comm.to_string(), COMM_WIDTH),
+    );
+    let pid = site.pid.map_or_else(String::new, |pid| format!("[{pid}]"));
+    let end = match site.role {
+        Role::Client => format!("client of {}", endpoint(site.end)),
+        Role::Server | Role::Listener => format!("{} on port {}", site.role, site.end.port()),
+    };
+    let code = site.call_site.as_ref();
+    let code = code.map_or_else(String::new, |frame| format!(", at {frame}"));
+    let open = site.rows.iter().filter(|row| row.is_open).count();
+    let verdict = site.rows.iter().find_map(|row| row.verdict);
+    let verdict = verdict.map_or_else(String::new, |verdict| format!("; {verdict}"));
+    let text = format!(
+        "{comm}{pid}, {end}{code}: {}, {open} open{verdict}",
+        count(site.rows.len() as u64, "connection")
+    );
+    page.blank()?;
+    page.coloured(Colour::Blue, text)
+}
+
+fn bar_of(page: &mut Page<'_>, axis: &Axis, row: &Row) -> io::Result<()> {
+    let connection = &row.connection;
+    let fd = connection
+        .fd
+        .map_or_else(|| "-".to_owned(), |fd| fd.to_string());
+    // The end that tells it from the others of its site.
+    let end = match connection.role {
+        Role::Client => &connection.local,
+        Role::Server | Role::Listener => &connection.remote,
+    };
+    let state = if row.is_open {
+        connection.state.name()
+    } else {
+        "ended"
+    };
+    writeln!(
+        page.out,
+        "{fd:>FD_WIDTH$} {:END_WIDTH$} |{}| {state}",
+        clip(end, END_WIDTH),
+        painted(&axis.bar(row), page.style.color),
+    )
+}
+
+fn legend(page: &mut Page<'_>, used: &BTreeSet<Phase>) -> io::Result<()> {
+    if used.is_empty() {
+        return Ok(());
+    }
+    let phases = used
+        .iter()
+        .map(|&phase| format!("{} {phase}", letter(phase)));
+    let marks = MarkKind::ALL.iter();
+    let marks = marks.map(|&kind| format!("{} {kind}", mark_letter(kind)));
+    let all: Vec<String> = phases.chain(marks).collect();
+    page.text(all.join(", "))
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    host: &'a str,
+    window: Window,
+    loss: &'a Loss,
+    left_out: u64,
+    sites: Vec<SiteOf<'a>>,
+}
+
+#[derive(Serialize)]
+struct Window {
+    from: String,
+    to: String,
+}
+
+#[derive(Serialize)]
+struct SiteOf<'a> {
+    pid: Option<u32>,
+    comm: Option<&'a str>,
+    role: Role,
+    end: String,
+    call_site: Option<String>,
+    connections: Vec<RowOf<'a>>,
+}
+
+impl<'a> Document<'a> {
+    fn new(timeline: &'a Timeline) -> Self {
+        let (from, to) = timeline.window;
+        let sites = timeline.sites.iter().map(|site| SiteOf {
+            pid: site.pid,
+            comm: json::raw(site.comm.as_ref()),
+            role: site.role,
+            end: endpoint(site.end),
+            call_site: site
+                .call_site
+                .as_ref()
+                .map(|frame| frame.text().raw().to_owned()),
+            connections: site.rows.iter().map(RowOf).collect(),
+        });
+        Self {
+            schema: "tcpleak.timeline/1",
+            host: timeline.host.raw(),
+            window: Window {
+                from: json::time(from),
+                to: json::time(to),
+            },
+            loss: &timeline.loss,
+            left_out: timeline.left_out,
+            sites: sites.collect(),
+        }
+    }
+}
+
+/// A connection's fields, and what it did.
+struct RowOf<'a>(&'a Row);
+
+impl Serialize for RowOf<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct SpanOf {
+            phase: Phase,
+            from: String,
+            to: String,
+        }
+        #[derive(Serialize)]
+        struct MarkOf {
+            mark: MarkKind,
+            at: String,
+        }
+        let spans = self.0.spans.iter().map(|span| SpanOf {
+            phase: span.phase,
+            from: json::time(span.from),
+            to: json::time(span.to),
+        });
+        let marks = self.0.marks.iter().map(|mark| MarkOf {
+            mark: mark.kind,
+            at: json::time(mark.at),
+        });
+        let mut map = serializer.serialize_map(None)?;
+        json::Row(&self.0.connection).entries(&mut map)?;
+        map.serialize_entry("open", &self.0.is_open)?;
+        map.serialize_entry("verdict", &self.0.verdict)?;
+        map.serialize_entry("spans", &spans.collect::<Vec<_>>())?;
+        map.serialize_entry("marks", &marks.collect::<Vec<_>>())?;
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{timeline::spans, untrusted::Untrusted},
+        tcp::State,
+        view::fixture::{connections, noon},
+    };
+
+    fn row(number: i64, history: &[(State, i64)], closed: Option<i64>) -> Row {
+        let mut connection = connections("x").swap_remove(0);
+        connection.local = format!("127.0.0.1:{}", 40_000 + number);
+        connection.history = history
+            .iter()
+            .map(|&(state, ms)| (state, noon(ms)))
+            .collect();
+        connection.opened_at = history.first().map(|&(_, at)| noon(at));
+        connection.state = history.last().map_or(State::Close, |&(state, _)| state);
+        connection.app_closed_at = closed.map(noon);
+        connection.closed_at = closed.map(noon);
+        let is_open = closed.is_none();
+        let mark = |ms| Mark {
+            kind: MarkKind::AppClose,
+            at: noon(ms),
+        };
+        Row {
+            spans: spans(&connection, is_open, &[], (noon(0), noon(60_000))),
+            marks: closed.into_iter().map(mark).collect(),
+            verdict: is_open.then_some("missing-close"),
+            connection,
+            is_open,
+        }
+    }
+
+    fn example(many: i64) -> Timeline {
+        use State::{Close, CloseWait, Established, SynSent};
+        let mut rows = vec![
+            row(
+                1,
+                &[(SynSent, 1_000), (Established, 5_000), (CloseWait, 30_000)],
+                None,
+            ),
+            row(
+                2,
+                &[(SynSent, 10_000), (Established, 10_001), (Close, 59_000)],
+                Some(59_000),
+            ),
+            row(
+                3,
+                &[(SynSent, 20_000), (Established, 20_001), (Close, 20_002)],
+                Some(20_002),
+            ),
+        ];
+        rows.extend((4..many).map(|number| {
+            let at = number * 1_000;
+            row(
+                number,
+                &[(Established, at), (Close, at + 9_000)],
+                Some(at + 9_000),
+            )
+        }));
+        Timeline {
+            host: Untrusted::from("host"),
+            window: (noon(0), noon(60_000)),
+            sites: vec![Site {
+                pid: Some(4_242),
+                comm: Some(Untrusted::from("evil\u{1b}[2J")),
+                role: Role::Client,
+                end: ([127, 0, 0, 1], 8_099).into(),
+                call_site: None,
+                rows,
+            }],
+            left_out: 0,
+            loss: Loss::default(),
+        }
+    }
+
+    fn shown(of: &Timeline, format: TimelineFormat, all: bool) -> String {
+        let mut out = Vec::new();
+        let style = Style {
+            width: 80,
+            color: false,
+        };
+        timeline(&mut out, of, format, all, style).expect("memory");
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn a_few_are_bars() {
+        insta::assert_snapshot!(shown(&example(0), TimelineFormat::Table, false));
+    }
+
+    #[test]
+    fn many_are_folded_unless_all_are_wanted() {
+        insta::assert_snapshot!(shown(&example(20), TimelineFormat::Table, false));
+        let all = shown(&example(20), TimelineFormat::Table, true);
+        assert_eq!(all.matches(" ended\n").count(), 18);
+    }
+
+    #[test]
+    fn colour_changes_no_letter() {
+        let bar = "..==  wwC";
+        let painted = painted(bar, true);
+        assert!(painted.contains("\u{1b}[31mww\u{1b}[0mC"), "{painted:?}");
+        assert_eq!(console::strip_ansi_codes(&painted), bar);
+        assert_eq!(super::painted(bar, false), bar);
+    }
+
+    #[test]
+    fn json_has_spans_and_marks() {
+        let text = shown(&example(0), TimelineFormat::Json, false);
+        let document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let first = &document["sites"][0]["connections"][0];
+        assert_eq!(first["spans"][2]["phase"], "close-wait");
+        assert_eq!(first["spans"][2]["to"], document["window"]["to"]);
+        assert_eq!(first["verdict"], "missing-close");
+        let second = &document["sites"][0]["connections"][1];
+        assert_eq!(second["marks"][0]["mark"], "app-close");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal_and_nothing_acts_on_it() {
+        for all in [false, true] {
+            let text = shown(&example(20), TimelineFormat::Table, all);
+            for line in text.lines() {
+                assert!(textwrap::core::display_width(line) <= 80, "{line}");
+                assert!(!line.contains('\u{1b}'), "{line}");
+            }
+        }
+    }
+}
