@@ -187,6 +187,9 @@ pub struct TimelineArgs {
     /// Write to this file instead of the terminal
     #[arg(long, short, value_name = "FILE", help_heading = "Output")]
     pub output: Option<PathBuf>,
+    /// Write a trace for ui.perfetto.dev or chrome://tracing to this file as well
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub perfetto: Option<PathBuf>,
     #[command(flatten)]
     pub probe: ProbeArgs,
 }

@@ -33,6 +33,7 @@ pub(super) fn run(args: &TimelineArgs) -> Result<Outcome> {
         None => Sink::Stdout,
         Some(path) => Sink::file(path)?,
     };
+    let mut perfetto = args.perfetto.as_deref().map(Sink::file).transpose()?;
     let from = args.recording.from.as_deref();
     let selection = selection(&args.selection, from.is_none())?;
     let mut keeper = Keeper::new(selection.clone());
@@ -49,6 +50,11 @@ pub(super) fn run(args: &TimelineArgs) -> Result<Outcome> {
         }
     };
     let timeline = keeper.finish(&course, &leaks::report(&course));
+    if let Some(sink) = &mut perfetto {
+        let mut out = sink.writer()?;
+        view::perfetto(&mut *out, &timeline)?;
+        out.flush()?;
+    }
     let style = sink.style();
     let mut out = sink.writer()?;
     view::timeline(&mut *out, &timeline, args.format, args.all, style)?;

@@ -10,6 +10,7 @@ mod csv;
 mod doctor;
 mod json;
 mod leaks;
+mod perfetto;
 mod ps;
 mod table;
 mod text;
@@ -27,6 +28,7 @@ pub use self::{
     check::{CheckFormat, check},
     doctor::doctor,
     leaks::{LeaksOptions, leaks},
+    perfetto::perfetto,
     ps::ps,
     text::{bytes, duration},
     timeline::{TimelineFormat, timeline},

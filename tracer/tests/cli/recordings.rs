@@ -139,5 +139,23 @@ fn what_each_connection_did_is_drawn() -> Result<()> {
         count += 1;
     }
     assert_eq!(count, 48);
+
+    let folder = Temp::new()?;
+    let path = folder.0.join("trace.json");
+    run(&format!(
+        "timeline --perfetto {} --from {}",
+        path.display(),
+        v1.display()
+    ))?;
+    let trace: Value = serde_json::from_slice(&fs::read(&path)?)?;
+    let events = trace["traceEvents"].as_array().context("no events")?;
+    let of = |name: &str| events.iter().filter(|event| event["name"] == name).count();
+    assert_eq!((of("process_name"), of("thread_name")), (2, 48));
+    assert_eq!(of("close-wait"), 24);
+    assert!(
+        events
+            .iter()
+            .all(|event| event["ph"] != "X" || event["dur"].is_u64())
+    );
     Ok(())
 }
