@@ -1,9 +1,8 @@
 //! `tcpleak leaks`
 
-use std::time::Duration;
+use std::future::pending;
 
 use anyhow::Result;
-use tokio::time::sleep;
 
 use super::{
     Outcome,
@@ -12,10 +11,11 @@ use super::{
     outlet::Outlet,
     output::Sink,
     progress::Progress,
-    record, replay, runtime, say, say_ready, selection,
+    replay, runtime, say, selection,
+    watch::{self, NAMED_WITHIN},
 };
 use crate::{
-    collector::{Attached, Collector},
+    collector::Attached,
     course::Course,
     model::{
         assemble::{self, Moment},
@@ -26,12 +26,6 @@ use crate::{
     table::site::{SiteKey, Tally},
     view::{self, Format, LeaksOptions},
 };
-
-/// Points on each site's curve over a watch: enough for two halves with a trend.
-pub(super) const CHECKPOINTS: u32 = 32;
-
-/// How long the report waits for the last call stacks to be named.
-pub(super) const NAMED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Watches, judges, reports.
 pub(super) fn run(args: &LeaksArgs) -> Result<Outcome> {
@@ -48,7 +42,7 @@ pub(super) fn run(args: &LeaksArgs) -> Result<Outcome> {
             (runtime, report)
         }
         None => {
-            let disk = record::beside(args.recording.record.as_deref())?;
+            let disk = watch::beside(args.recording.record.as_deref())?;
             let attached = Attached::new(&load_options(&args.probe, &selection))?;
             let runtime = runtime()?;
             let course = runtime.block_on(watch(args, attached, selection, disk))?;
@@ -94,25 +88,10 @@ async fn watch(
     selection: Selection,
     disk: Option<Disk>,
 ) -> Result<Course> {
-    let interrupted = interrupted()?;
-    let mut collector = Collector::new(attached, selection)?;
-    if let Some(disk) = disk {
-        collector.record(disk);
-    }
+    let mut collector = watch::begin(attached, selection, disk)?;
     let mut progress = Progress::new(Some(args.watch), collector.course.setup.from);
-    let end = async {
-        say_ready();
-        tokio::select! {
-            () = sleep(args.watch) => {}
-            () = interrupted => {}
-        }
-    };
-    collector
-        .watch(end, args.watch / CHECKPOINTS, &mut progress)
-        .await?;
+    watch::until(&mut collector, Some(args.watch), pending(), &mut progress).await?;
     progress.finish();
-    collector.snapshot(&mut ()).await?;
-    collector.finish(&mut ()).await?;
     collector.conclude(NAMED_WITHIN, &mut ())?;
     collector.close_recording()?;
     Ok(collector.course)

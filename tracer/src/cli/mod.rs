@@ -26,6 +26,7 @@ mod replay;
 mod timeline;
 mod trace;
 mod values;
+mod watch;
 
 use args::{Cli, Command, ProbeArgs, SelectionArgs};
 

@@ -1,23 +1,20 @@
 //! `tcpleak timeline`
 
-use std::io::Write as _;
+use std::{future::pending, io::Write as _};
 
 use anyhow::Result;
-use tokio::time::sleep;
 
 use super::{
     Outcome,
     args::TimelineArgs,
-    interrupted,
-    leaks::{self, CHECKPOINTS, NAMED_WITHIN},
-    load_options,
+    leaks, load_options,
     output::Sink,
-    record,
     replay::{self, Listener},
-    runtime, say_ready, selection,
+    runtime, selection,
+    watch::{self, NAMED_WITHIN},
 };
 use crate::{
-    collector::{Attached, Collector},
+    collector::Attached,
     course::Course,
     model::timeline::Keeper,
     selection::Selection,
@@ -44,7 +41,7 @@ pub(super) fn run(args: &TimelineArgs) -> Result<Outcome> {
             replay.course
         }
         None => {
-            let disk = record::beside(args.recording.record.as_deref())?;
+            let disk = watch::beside(args.recording.record.as_deref())?;
             let attached = Attached::new(&load_options(&args.probe, &selection))?;
             runtime()?.block_on(watch(args, attached, selection, disk, &mut keeper))?
         }
@@ -69,23 +66,8 @@ async fn watch(
     disk: Option<Disk>,
     keeper: &mut Keeper,
 ) -> Result<Course> {
-    let interrupted = interrupted()?;
-    let mut collector = Collector::new(attached, selection)?;
-    if let Some(disk) = disk {
-        collector.record(disk);
-    }
-    let end = async {
-        say_ready();
-        tokio::select! {
-            () = sleep(args.watch) => {}
-            () = interrupted => {}
-        }
-    };
-    collector
-        .watch(end, args.watch / CHECKPOINTS, keeper)
-        .await?;
-    collector.snapshot(keeper).await?;
-    collector.finish(keeper).await?;
+    let mut collector = watch::begin(attached, selection, disk)?;
+    watch::until(&mut collector, Some(args.watch), pending(), keeper).await?;
     collector.conclude(NAMED_WITHIN, keeper)?;
     collector.close_recording()?;
     Ok(collector.course)

@@ -1,18 +1,23 @@
 //! `tcpleak trace`
 
-use std::{cell::Cell, collections::HashMap, io::Write};
+use std::{collections::HashMap, future::pending, io::Write};
 
 use anyhow::Result;
 use rustc_hash::FxHashMap;
-use tokio::time::sleep;
 
 use super::{
-    Outcome, args::TraceArgs, interrupted, leaks::NAMED_WITHIN, load_options, outlet::Outlet,
-    output::Sink, record, replay::Listener, runtime, say, say_ready, selection,
+    Outcome,
+    args::TraceArgs,
+    load_options,
+    outlet::Outlet,
+    output::Sink,
+    replay::Listener,
+    runtime, say, selection,
+    watch::{self, NAMED_WITHIN},
 };
 use crate::{
     clock::{BootTime, WallClock},
-    collector::{Attached, Collector},
+    collector::Attached,
     course::{Course, Observer},
     decode::Owner,
     enrich,
@@ -50,47 +55,24 @@ pub(super) fn run(args: &TraceArgs) -> Result<Outcome> {
             sink,
             Replay::open(path, args.recording.follow, selection)?,
         ),
-        None => watch(args, sink, selection),
+        None => live(args, sink, selection),
     }
 }
 
-fn watch(args: &TraceArgs, sink: Sink, selection: Selection) -> Result<Outcome> {
-    let disk = record::beside(args.recording.record.as_deref())?;
+fn live(args: &TraceArgs, sink: Sink, selection: Selection) -> Result<Outcome> {
+    let disk = watch::beside(args.recording.record.as_deref())?;
     let attached = Attached::new(&load_options(&args.probe, &selection))?;
     let out = Out::open(args, sink)?;
     runtime()?.block_on(async {
-        let interrupted = interrupted()?;
-        let mut collector = Collector::new(attached, selection)?;
-        if let Some(disk) = disk {
-            collector.record(disk);
-        }
+        let mut collector = watch::begin(attached, selection, disk)?;
         let cgroup_of = |pid| enrich::process(pid).cgroup;
         let mut streamer = Streamer::new(out, &collector.course, cgroup_of);
-        let is_stopped = Cell::new(false);
-        let end = async {
-            say_ready();
-            match args.watch {
-                Some(watch) => tokio::select! {
-                    () = sleep(watch) => {}
-                    () = interrupted => is_stopped.set(true),
-                },
-                None => {
-                    interrupted.await;
-                    is_stopped.set(true);
-                }
-            }
-        };
-        let checkpoint = std::time::Duration::from_secs(60);
-        collector.watch(end, checkpoint, &mut streamer).await?;
-        collector.snapshot(&mut streamer).await?;
-        collector.finish(&mut streamer).await?;
+        let is_stopped = watch::until(&mut collector, args.watch, pending(), &mut streamer).await?;
         if args.recording.record.is_some() {
             collector.conclude(NAMED_WITHIN, &mut streamer)?;
         }
         let now = clocks::boot_time();
-        streamer
-            .finish(&collector.course, now, is_stopped.get())
-            .await?;
+        streamer.finish(&collector.course, now, is_stopped).await?;
         collector.close_recording()?;
         Ok(Outcome::Fine)
     })

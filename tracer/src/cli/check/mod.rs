@@ -9,9 +9,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{
     Outcome,
     args::{CheckArgs, HeldArgs, Switch},
-    is_closed_pipe, leaks, load_options,
+    is_closed_pipe, load_options,
     output::Sink,
     runtime,
+    watch::NAMED_WITHIN,
 };
 use crate::{
     check::{
@@ -133,7 +134,7 @@ async fn watch(
     collector.snapshot(&mut keeper).await?;
     let tree = collector.tree()?;
     collector.finish(&mut keeper).await?;
-    collector.conclude(leaks::NAMED_WITHIN, &mut keeper)?;
+    collector.conclude(NAMED_WITHIN, &mut keeper)?;
     let course = &collector.course;
     keeper
         .0

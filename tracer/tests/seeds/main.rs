@@ -2,7 +2,7 @@
 //! starts from bytes which nothing accepts finds little.
 //!
 //! After a change of records or fields, `TCPLEAK_CORPUS=write cargo test --test
-//! seeds` writes those of `decode` and `btf` anew. Those of `sock_diag` are what
+//! seeds` writes those of `decode`, `btf` and `recording` anew. Those of `sock_diag` are what
 //! a kernel answered; that of `unwind` is a program of a few instructions.
 
 use std::{
@@ -15,25 +15,12 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use tracer::{
     btf::{BtfError, KernelTypes, offsets},
-    clock::{BootTime, WallClock},
-    course::entry::{Entry, Setup, Standing},
-    decode::{Comm, Ends, Figures as DecodedFigures, StackId, decode},
-    model::{report::GroupOwner, untrusted::Untrusted},
-    plan::PlanName,
-    reconcile::{Holder, Snapshot, Socket},
-    selection::Selection,
+    decode::decode,
     snapshot::answer,
-    store::{
-        block::{Kind, seal},
-        blocks::{Blocks, Piece},
-        item::{Item, Start, items, push_entry, push_record},
-    },
     symbols::{
         helper::{perf_map, unwind::Tables},
         protocol::{Answer, Question, Walked},
     },
-    table::{Hears, connection::Sample},
-    tcp::State,
 };
 use tracer_common::event::{
     AcceptRecord, Addresses, COMM_LEN, CloseRecord, ConnectRecord, ExitRecord, Figures, GoneRecord,
@@ -41,6 +28,8 @@ use tracer_common::event::{
     reset,
 };
 use zerocopy::IntoBytes;
+
+mod recording;
 
 #[test]
 fn ring_records_decode() -> Result<()> {
@@ -108,101 +97,6 @@ fn what_the_helper_hears_and_says_is_understood() -> Result<()> {
         Tables::read(Cursor::new(bytes)).with_context(|| format!("{path:?}"))?;
     }
     Ok(())
-}
-
-#[test]
-fn recordings_are_whole() -> Result<()> {
-    let (start, course) = recording()?;
-    let mut seed = vec![u8::try_from(start.len())?];
-    seed.extend(&start);
-    seed.extend(&course);
-    write("recording", "course", &seed)?;
-    let mut file = seal(Kind::Start, 0, &start)?;
-    file.extend(seal(Kind::Course, 1, &course)?);
-    write("recording", "file", &file)?;
-    for (path, bytes) in seeds("recording")? {
-        let mut blocks = Blocks::new(bytes.as_slice(), false);
-        if let Some(Piece::Block(..)) = blocks.next(|_| true)? {
-            let next = blocks.next(|_| true)?;
-            ensure!(matches!(next, Some(Piece::Block(..))), "{path:?}");
-            continue;
-        }
-        let (&len, rest) = bytes.split_first().context("an empty seed")?;
-        let (start, payload) = rest.split_at_checked(len.into()).context("cut short")?;
-        ensure!(Start::decode(start).is_some(), "{path:?}");
-        let is_known = |item| matches!(item, Ok(Item::Record(..) | Item::Entry(_)));
-        ensure!(items(payload).all(is_known), "{path:?}");
-    }
-    Ok(())
-}
-
-/// A start, and a course of all kinds of items.
-fn recording() -> Result<(Vec<u8>, Vec<u8>)> {
-    let start = Start {
-        setup: Setup {
-            host: Untrusted::from("host"),
-            kernel: Untrusted::from("6.18"),
-            plan: PlanName::Tracepoint,
-            blind: Vec::new(),
-            by_address: false,
-            hears: Hears::default(),
-            selection: Selection::default(),
-            ephemeral_ports: 28_232,
-            clock: WallClock::new(jiff::Timestamp::UNIX_EPOCH, BootTime(0)),
-            from: BootTime(1),
-        },
-        standing: Standing::default(),
-        version: Untrusted::from("0.1.0"),
-        command: vec![Untrusted::from("tcpleak")],
-    };
-    let mut course = Vec::new();
-    let mut push = |entry| push_entry(&mut course, &entry);
-    let mut snapshot = Snapshot {
-        ended: BootTime(20),
-        ..Snapshot::default()
-    };
-    snapshot.sockets.push(Socket {
-        cookie: 9,
-        ends: Ends {
-            local: "127.0.0.1:80".parse()?,
-            remote: "127.0.0.1:4000".parse()?,
-            netns: 4,
-        },
-        state: State::Established,
-        is_mini: false,
-        uid: 0,
-        sample: Sample {
-            inode: 7,
-            ..Sample::default()
-        },
-        figures: DecodedFigures::default(),
-    });
-    let holder = Holder {
-        pid: 5,
-        fd: 3,
-        comm: Comm::from(&b"x"[..]),
-    };
-    snapshot.holders.insert(7, vec![holder]);
-    push(Entry::Begin);
-    push(Entry::Snapshot(
-        Box::new(snapshot),
-        [5].into_iter().collect(),
-    ));
-    for entry in [
-        Entry::Checkpoint(BootTime(21)),
-        Entry::Standing(Standing::default()),
-        Entry::Owner(5, GroupOwner::default()),
-        Entry::Tick(BootTime(22)),
-    ] {
-        push(entry);
-    }
-    for record in client().into_iter().chain(server()) {
-        push_record(&mut course, &record, StackId::at(1));
-    }
-    for entry in [Entry::Settle, Entry::End] {
-        push_entry(&mut course, &entry);
-    }
-    Ok((start.encode(), course))
 }
 
 fn folder(target: &str) -> PathBuf {

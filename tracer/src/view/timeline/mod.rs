@@ -6,7 +6,6 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
 use super::{
     Style, json,
@@ -16,11 +15,14 @@ use super::{
 use crate::{
     model::{
         connection::endpoint,
-        report::Loss,
         timeline::{Mark, MarkKind, Phase, Row, Site, Span, Timeline},
     },
     tcp::Role,
 };
+
+mod document;
+
+use document::Document;
 
 /// How to write a timeline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -306,223 +308,5 @@ fn legend(page: &mut Page<'_>, used: &BTreeSet<Phase>) -> io::Result<()> {
     page.text(all.join(", "))
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
-    schema: &'static str,
-    host: &'a str,
-    window: Window,
-    loss: &'a Loss,
-    left_out: u64,
-    sites: Vec<SiteOf<'a>>,
-}
-
-#[derive(Serialize)]
-struct Window {
-    from: String,
-    to: String,
-}
-
-#[derive(Serialize)]
-struct SiteOf<'a> {
-    pid: Option<u32>,
-    comm: Option<&'a str>,
-    role: Role,
-    end: String,
-    call_site: Option<String>,
-    connections: Vec<RowOf<'a>>,
-}
-
-impl<'a> Document<'a> {
-    fn new(timeline: &'a Timeline) -> Self {
-        let (from, to) = timeline.window;
-        let sites = timeline.sites.iter().map(|site| SiteOf {
-            pid: site.pid,
-            comm: json::raw(site.comm.as_ref()),
-            role: site.role,
-            end: endpoint(site.end),
-            call_site: site
-                .call_site
-                .as_ref()
-                .map(|frame| frame.text().raw().to_owned()),
-            connections: site.rows.iter().map(RowOf).collect(),
-        });
-        Self {
-            schema: "tcpleak.timeline/1",
-            host: timeline.host.raw(),
-            window: Window {
-                from: json::time(from),
-                to: json::time(to),
-            },
-            loss: &timeline.loss,
-            left_out: timeline.left_out,
-            sites: sites.collect(),
-        }
-    }
-}
-
-/// A connection's fields, and what it did.
-struct RowOf<'a>(&'a Row);
-
-impl Serialize for RowOf<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct SpanOf {
-            phase: Phase,
-            from: String,
-            to: String,
-        }
-        #[derive(Serialize)]
-        struct MarkOf {
-            mark: MarkKind,
-            at: String,
-        }
-        let spans = self.0.spans.iter().map(|span| SpanOf {
-            phase: span.phase,
-            from: json::time(span.from),
-            to: json::time(span.to),
-        });
-        let marks = self.0.marks.iter().map(|mark| MarkOf {
-            mark: mark.kind,
-            at: json::time(mark.at),
-        });
-        let mut map = serializer.serialize_map(None)?;
-        json::Row(&self.0.connection).entries(&mut map)?;
-        map.serialize_entry("open", &self.0.is_open)?;
-        map.serialize_entry("verdict", &self.0.verdict)?;
-        map.serialize_entry("spans", &spans.collect::<Vec<_>>())?;
-        map.serialize_entry("marks", &marks.collect::<Vec<_>>())?;
-        map.end()
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        model::{timeline::spans, untrusted::Untrusted},
-        tcp::State,
-        view::fixture::{connections, noon},
-    };
-
-    fn row(number: i64, history: &[(State, i64)], closed: Option<i64>) -> Row {
-        let mut connection = connections("x").swap_remove(0);
-        connection.local = format!("127.0.0.1:{}", 40_000 + number);
-        connection.history = history
-            .iter()
-            .map(|&(state, ms)| (state, noon(ms)))
-            .collect();
-        connection.opened_at = history.first().map(|&(_, at)| noon(at));
-        connection.state = history.last().map_or(State::Close, |&(state, _)| state);
-        connection.app_closed_at = closed.map(noon);
-        connection.closed_at = closed.map(noon);
-        let is_open = closed.is_none();
-        let mark = |ms| Mark {
-            kind: MarkKind::AppClose,
-            at: noon(ms),
-        };
-        Row {
-            spans: spans(&connection, is_open, &[], (noon(0), noon(60_000))),
-            marks: closed.into_iter().map(mark).collect(),
-            verdict: is_open.then_some("missing-close"),
-            connection,
-            is_open,
-        }
-    }
-
-    fn example(many: i64) -> Timeline {
-        use State::{Close, CloseWait, Established, SynSent};
-        let mut rows = vec![
-            row(
-                1,
-                &[(SynSent, 1_000), (Established, 5_000), (CloseWait, 30_000)],
-                None,
-            ),
-            row(
-                2,
-                &[(SynSent, 10_000), (Established, 10_001), (Close, 59_000)],
-                Some(59_000),
-            ),
-            row(
-                3,
-                &[(SynSent, 20_000), (Established, 20_001), (Close, 20_002)],
-                Some(20_002),
-            ),
-        ];
-        rows.extend((4..many).map(|number| {
-            let at = number * 1_000;
-            row(
-                number,
-                &[(Established, at), (Close, at + 9_000)],
-                Some(at + 9_000),
-            )
-        }));
-        Timeline {
-            host: Untrusted::from("host"),
-            window: (noon(0), noon(60_000)),
-            sites: vec![Site {
-                pid: Some(4_242),
-                comm: Some(Untrusted::from("evil\u{1b}[2J")),
-                role: Role::Client,
-                end: ([127, 0, 0, 1], 8_099).into(),
-                call_site: None,
-                rows,
-            }],
-            left_out: 0,
-            loss: Loss::default(),
-        }
-    }
-
-    fn shown(of: &Timeline, format: TimelineFormat, all: bool) -> String {
-        let mut out = Vec::new();
-        let style = Style {
-            width: 80,
-            color: false,
-        };
-        timeline(&mut out, of, format, all, style).expect("memory");
-        String::from_utf8(out).expect("text")
-    }
-
-    #[test]
-    fn a_few_are_bars() {
-        insta::assert_snapshot!(shown(&example(0), TimelineFormat::Table, false));
-    }
-
-    #[test]
-    fn many_are_folded_unless_all_are_wanted() {
-        insta::assert_snapshot!(shown(&example(20), TimelineFormat::Table, false));
-        let all = shown(&example(20), TimelineFormat::Table, true);
-        assert_eq!(all.matches(" ended\n").count(), 18);
-    }
-
-    #[test]
-    fn colour_changes_no_letter() {
-        let bar = "..==  wwC";
-        let painted = painted(bar, true);
-        assert!(painted.contains("\u{1b}[31mww\u{1b}[0mC"), "{painted:?}");
-        assert_eq!(console::strip_ansi_codes(&painted), bar);
-        assert_eq!(super::painted(bar, false), bar);
-    }
-
-    #[test]
-    fn json_has_spans_and_marks() {
-        let text = shown(&example(0), TimelineFormat::Json, false);
-        let document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        let first = &document["sites"][0]["connections"][0];
-        assert_eq!(first["spans"][2]["phase"], "close-wait");
-        assert_eq!(first["spans"][2]["to"], document["window"]["to"]);
-        assert_eq!(first["verdict"], "missing-close");
-        let second = &document["sites"][0]["connections"][1];
-        assert_eq!(second["marks"][0]["mark"], "app-close");
-    }
-
-    #[test]
-    fn no_line_is_wider_than_the_terminal_and_nothing_acts_on_it() {
-        for all in [false, true] {
-            let text = shown(&example(20), TimelineFormat::Table, all);
-            for line in text.lines() {
-                assert!(textwrap::core::display_width(line) <= 80, "{line}");
-                assert!(!line.contains('\u{1b}'), "{line}");
-            }
-        }
-    }
-}
+mod tests;
