@@ -113,6 +113,13 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    /// Whether programs on tracepoints may ask for a socket's cookie: the helper is a
+    /// function of this name (net/core/filter.c, since 5.12, commit c5dbb89fc2ac).
+    fn has_cookie(&self) -> bool {
+        let helper = self.types.function_arity("bpf_get_socket_ptr_cookie");
+        helper.is_some()
+    }
+
     /// Reads the kernel's types from `path`, or from [`VMLINUX_BTF`].
     ///
     /// # Errors
@@ -173,11 +180,13 @@ impl Tracer {
     pub fn attach(options: &Options) -> Result<Self> {
         let kernel = Kernel::read(options.btf.as_deref())?;
         raise_memlock(options.ring_bytes)?;
-        let mut ebpf = load(&kernel, options, false)?;
-        let mut chosen = choose(&kernel, options, &mut ebpf)?;
-        if !chosen.has_cookie() {
-            // Sockets are then named by address: a constant that all programs
-            // share and that must be set before any is loaded.
+        // Without cookies sockets are named by address: a constant that all programs
+        // share and that must be set before any is loaded.
+        let has_cookie = kernel.has_cookie();
+        let mut ebpf = load(&kernel, options, !has_cookie)?;
+        let mut chosen = choose(&kernel, options, has_cookie, &mut ebpf)?;
+        if chosen.has_cookie() != has_cookie {
+            // What needs them was refused for another reason.
             ebpf = load(&kernel, options, true)?;
             for served in &chosen.served {
                 attach_way(&mut ebpf, &kernel, &served.way).map_err(|(target, error)| Blocked {
@@ -380,10 +389,16 @@ fn explain_load(error: aya::EbpfError) -> anyhow::Error {
     .into()
 }
 
-fn choose(kernel: &Kernel, options: &Options, ebpf: &mut Ebpf) -> Result<Chosen<Refused>> {
+fn choose(
+    kernel: &Kernel,
+    options: &Options,
+    has_cookie: bool,
+    ebpf: &mut Ebpf,
+) -> Result<Chosen<Refused>> {
     let ebpf = std::cell::RefCell::new(ebpf);
     let chosen = plan::choose(
         options.plan,
+        has_cookie,
         |way| attach_way(&mut ebpf.borrow_mut(), kernel, way),
         || {
             ebpf.borrow_mut()

@@ -117,6 +117,18 @@ pub struct Need {
     pub without: Option<&'static str>,
 }
 
+impl Need {
+    /// Its ways; where the kernel `has_cookie` not, only those that do without, if there are
+    /// any.
+    fn ways_with(&self, has_cookie: bool) -> impl Iterator<Item = &Way> {
+        let does_without = |way: &&Way| !way.has_cookie;
+        let only = !has_cookie && self.ways.iter().any(|way| does_without(&way));
+        self.ways
+            .iter()
+            .filter(move |way| !only || does_without(way))
+    }
+}
+
 /// A plan: a way of attaching for every hook.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -198,6 +210,9 @@ impl<E> Chosen<E> {
 
 /// Finds the first plan that works, best first, or the one called `only`.
 ///
+/// `has_cookie`: the kernel has cookies for programs; where it has none, what needs them
+/// is not tried.
+///
 /// `attach` tries one way and leaves nothing behind when it fails; `release`
 /// undoes the ways that did attach when their plan turns out useless.
 ///
@@ -205,6 +220,7 @@ impl<E> Chosen<E> {
 /// Every refusal, in order, where no plan works.
 pub fn choose<E>(
     only: Option<PlanName>,
+    has_cookie: bool,
     mut attach: impl FnMut(&Way) -> Result<(), (Target, E)>,
     mut release: impl FnMut(),
 ) -> Result<Chosen<E>, Vec<Refusal<E>>> {
@@ -215,7 +231,7 @@ pub fn choose<E>(
         }
         let mut served = Vec::new();
         let complete = plan.needs.iter().all(|need| {
-            for way in need.ways {
+            for way in need.ways_with(has_cookie) {
                 match attach(way) {
                     Ok(()) => {
                         served.push(Served {

@@ -20,7 +20,7 @@ fn is_breakpoint(target: Target) -> bool {
 
 #[test]
 fn everything_attached_is_the_best_way_of_each_hook() {
-    let chosen = choose(None, attach_but(|_| false), || ()).expect("a plan works");
+    let chosen = choose(None, true, attach_but(|_| false), || ()).expect("a plan works");
     assert_eq!(chosen.plan.name, PlanName::Fentry);
     assert_eq!(chosen.served.len(), chosen.plan.needs.len());
     assert!(chosen.refused.is_empty());
@@ -30,13 +30,13 @@ fn everything_attached_is_the_best_way_of_each_hook() {
 
 #[test]
 fn without_trampolines_breakpoints_and_without_these_tracepoints() {
-    let chosen = choose(None, attach_but(is_trampoline), || ()).expect("a plan works");
+    let chosen = choose(None, true, attach_but(is_trampoline), || ()).expect("a plan works");
     assert_eq!(chosen.plan.name, PlanName::Kprobe);
     assert!(chosen.serves(Hook::Close));
 
     let mut released = 0;
     let refuses = |target| is_trampoline(target) || is_breakpoint(target);
-    let chosen = choose(None, attach_but(refuses), || released += 1).expect("a plan works");
+    let chosen = choose(None, true, attach_but(refuses), || released += 1).expect("a plan works");
     assert_eq!(chosen.plan.name, PlanName::Tracepoint);
     assert!(!chosen.serves(Hook::Close));
     assert_eq!(released, 2);
@@ -45,11 +45,16 @@ fn without_trampolines_breakpoints_and_without_these_tracepoints() {
 #[test]
 fn each_plan_can_be_insisted_on() {
     for plan in PLANS {
-        let chosen = choose(Some(plan.name), attach_but(|_| false), || ()).expect("it works");
+        let chosen = choose(Some(plan.name), true, attach_but(|_| false), || ()).expect("it works");
         assert_eq!(chosen.plan.name, plan.name);
     }
-    let refused = choose(Some(PlanName::Fentry), attach_but(is_trampoline), || ())
-        .expect_err("nothing else is tried");
+    let refused = choose(
+        Some(PlanName::Fentry),
+        true,
+        attach_but(is_trampoline),
+        || (),
+    )
+    .expect_err("nothing else is tried");
     assert!(
         refused
             .iter()
@@ -60,7 +65,8 @@ fn each_plan_can_be_insisted_on() {
 #[test]
 fn a_function_that_takes_other_arguments_is_attached_by_its_own_program() {
     let newer = Target::Fexit("inet_csk_accept", 2);
-    let chosen = choose(None, attach_but(|target| target == newer), || ()).expect("a plan works");
+    let chosen =
+        choose(None, true, attach_but(|target| target == newer), || ()).expect("a plan works");
     let accept = chosen
         .served
         .iter()
@@ -73,7 +79,8 @@ fn a_function_that_takes_other_arguments_is_attached_by_its_own_program() {
 #[test]
 fn a_refused_way_falls_back_and_is_reported() {
     let btf = Target::Btf("inet_sock_set_state");
-    let chosen = choose(None, attach_but(|target| target == btf), || ()).expect("a plan works");
+    let chosen =
+        choose(None, true, attach_but(|target| target == btf), || ()).expect("a plan works");
     let state = chosen
         .served
         .iter()
@@ -88,12 +95,24 @@ fn a_refused_way_falls_back_and_is_reported() {
 }
 
 #[test]
+fn without_cookies_what_needs_them_is_not_tried() {
+    let state = Target::Btf("inet_sock_set_state");
+    let attach = |way: &Way| {
+        assert!(way.probes.iter().all(|probe| probe.target != state));
+        Ok::<_, (Target, ())>(())
+    };
+    let chosen = choose(None, false, attach, || ()).expect("a plan works");
+    assert!(!chosen.has_cookie());
+    assert!(chosen.serves(Hook::State) && chosen.serves(Hook::Gone));
+}
+
+#[test]
 fn an_optional_hook_is_done_without_and_its_loss_said() {
     let refuses = |target| {
         target == Target::Event("syscalls", "sys_enter_connect")
             || target == Target::Fentry("__sys_connect")
     };
-    let chosen = choose(None, attach_but(refuses), || ()).expect("a plan works");
+    let chosen = choose(None, true, attach_but(refuses), || ()).expect("a plan works");
     assert!(!chosen.serves(Hook::Connect));
     assert!(chosen.blind().iter().any(|line| line.contains("latency")));
 }
@@ -107,7 +126,8 @@ fn plans_without_a_required_hook_are_released() {
         )
     };
     let mut released = 0;
-    let refused = choose(None, attach_but(refuses), || released += 1).expect_err("no plan works");
+    let refused =
+        choose(None, true, attach_but(refuses), || released += 1).expect_err("no plan works");
     assert_eq!(released, PLANS.len());
     assert!(refused.iter().all(|refusal| refusal.hook == Hook::Gone));
 }
