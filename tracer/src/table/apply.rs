@@ -168,6 +168,7 @@ impl Table {
             .get(&sock)
             .map(|entry| entry.connection.id.generation);
         if before.is_some() {
+            self.note_left(sock);
             self.gone(at, sock, tell);
         }
         let generation = self.generation_after(before);

@@ -121,7 +121,13 @@ impl Table {
             return;
         };
         freed.names.insert(sock);
+        self.note_left(sock);
+    }
+
+    /// A socket leaves its ends behind: it is freed, or about to have others.
+    pub(super) fn note_left(&mut self, sock: u64) {
         if self.by_address
+            && let Some(freed) = &mut self.freed
             && let Some(entry) = self.entries.get(&sock)
         {
             freed.ends.insert(ends_of(&entry.connection));

@@ -319,3 +319,35 @@ fn named_by_address_one_that_is_freed_without_a_port_is_not_brought_back() {
     work_in(&mut table, &seen, true, false);
     assert_eq!((table.live(), table.counters().repaired), (0, 0));
 }
+
+/// The snapshot shows it as it was, and meanwhile `connect(AF_UNSPEC)` has made another
+/// connection of the same socket.
+#[test]
+fn named_by_address_one_whose_socket_is_used_again_is_not_brought_back() {
+    let mut table = Table::new(true, false);
+    table.begin_snapshot();
+    reconcile(&mut table, &snapshot(0, vec![], &[]));
+    let mut go_on = |table: &mut Table, at, port, step| {
+        let how = Circumstance::default();
+        go_between(table, at, 0xa0, 3, ends(port, 80), step, how);
+    };
+    go_on(&mut table, SECOND, 0, (State::Close, State::SynSent));
+    go_on(
+        &mut table,
+        SECOND,
+        4001,
+        (State::SynSent, State::Established),
+    );
+    table.begin_snapshot();
+    let seen = vec![socket(1, ends(4001, 80), State::Established, 11)];
+    let seen = snapshot(2 * SECOND, seen, &[(11, 50, 3)]);
+    for (port, step) in [
+        (4001, (State::Established, State::Close)),
+        (0, (State::Close, State::SynSent)),
+        (4002, (State::SynSent, State::Established)),
+    ] {
+        go_on(&mut table, 2 * SECOND + 1, port, step);
+    }
+    work_in(&mut table, &seen, true, false);
+    assert_eq!((table.live(), table.counters().repaired), (1, 0));
+}
