@@ -327,7 +327,7 @@ fn named_by_address_one_whose_socket_is_used_again_is_not_brought_back() {
     let mut table = Table::new(true, false);
     table.begin_snapshot();
     reconcile(&mut table, &snapshot(0, vec![], &[]));
-    let mut go_on = |table: &mut Table, at, port, step| {
+    let go_on = |table: &mut Table, at, port, step| {
         let how = Circumstance::default();
         go_between(table, at, 0xa0, 3, ends(port, 80), step, how);
     };
