@@ -332,7 +332,12 @@ impl Collector {
             symbols.finish(patience);
         }
         self.learn_names(observer)?;
-        self.count(observer)?;
+        // Not counted anew: a hook that was late writes what nobody reads.
+        let standing = Standing {
+            unnamed: self.unnamed(),
+            ..*self.course.standing()
+        };
+        self.learn(Entry::Standing(standing), observer)?;
         for pid in self.course.owners_to_look_up() {
             self.learn(Entry::Owner(pid, enrich::owner(pid)), observer)?;
         }
@@ -384,10 +389,14 @@ impl Collector {
             counts: self.tracer.counts(),
             taken: self.source.taken(),
             told: self.course.told(),
-            unnamed: self.symbols.as_ref().map_or(0, Symbols::unnamed),
+            unnamed: self.unnamed(),
             left_out: self.left_out,
         };
         self.learn(Entry::Standing(standing), observer)
+    }
+
+    fn unnamed(&self) -> u64 {
+        self.symbols.as_ref().map_or(0, Symbols::unnamed)
     }
 
     /// Under a pid filter, tells the kernel side what the process had before.
