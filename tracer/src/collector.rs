@@ -262,11 +262,11 @@ impl Collector {
         let gatherer = Arc::clone(&self.gatherer);
         let unknown = self.course.owners_unknown();
         let mut gathering: JoinHandle<Result<_>> = spawn_blocking(move || {
-            let mut gatherer = gatherer.lock().unwrap_or_else(PoisonError::into_inner);
-            let snapshot = gatherer.take()?;
-            // While they are there to be looked up.
+            // While they are there to be looked up; first, as a snapshot grows old.
             let owners = unknown.into_iter().map(|pid| (pid, enrich::owner(pid)));
-            Ok((snapshot, owners.collect::<Vec<_>>()))
+            let owners: Vec<_> = owners.collect();
+            let mut gatherer = gatherer.lock().unwrap_or_else(PoisonError::into_inner);
+            Ok((gatherer.take()?, owners))
         });
         let (snapshot, owners) = loop {
             tokio::select! {
