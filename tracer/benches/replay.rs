@@ -16,7 +16,6 @@ use tracer::{
         entry::{Entry, Setup, Standing},
     },
     decode::{StackId, decode},
-    model::untrusted::Untrusted,
     plan::PlanName,
     selection::Selection,
     store::{
@@ -24,7 +23,6 @@ use tracer::{
         recorder::Recorder,
         replay::Replay,
     },
-    table::Hears,
 };
 use tracer_common::event::{
     AcceptRecord, Addresses, COMM_LEN, Figures, GoneRecord, Header, NO_IDLE, NO_STACK, OpenRecord,
@@ -88,18 +86,11 @@ fn used() -> Result<Duration> {
 
 /// Records, and says how many events and what that took.
 fn record(path: &Path) -> Result<(u64, Duration)> {
-    let setup = Setup {
-        host: Untrusted::from("host"),
-        kernel: Untrusted::from("6.18"),
-        plan: PlanName::Tracepoint,
-        blind: Vec::new(),
-        by_address: false,
-        hears: Hears::default(),
-        selection: Selection::default(),
-        ephemeral_ports: 28_232,
-        clock: WallClock::new(jiff::Timestamp::UNIX_EPOCH, BootTime(0)),
-        from: BootTime(0),
-    };
+    let setup = Setup::new(
+        PlanName::Tracepoint,
+        WallClock::new(jiff::Timestamp::UNIX_EPOCH, BootTime(0)),
+        BootTime(0),
+    );
     let disk = Disk::open(Place {
         path: path.to_owned(),
         max_size: None,

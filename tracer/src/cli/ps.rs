@@ -5,7 +5,7 @@ use std::{cmp::Reverse, io::Write, path::Path};
 use anyhow::{Result, bail};
 use jiff::Timestamp;
 
-use super::{Outcome, args::PsArgs, output::Sink, say, selection, values};
+use super::{Outcome, args::PsArgs, output::Sink, replay::say_flaws, selection, values};
 use crate::{
     clock::{BootTime, WallClock},
     decode::Owner,
@@ -30,7 +30,7 @@ pub(super) fn run(args: &PsArgs) -> Result<Outcome> {
         now,
         loss,
     } = match &args.from {
-        Some(path) => then(args, path, &selection)?,
+        Some(path) => then(args, path, selection)?,
         None => today(&selection)?,
     };
     tracked.sort_by_cached_key(|connection| {
@@ -89,8 +89,8 @@ fn today(selection: &Selection) -> Result<Listing> {
     })
 }
 
-fn then(args: &PsArgs, path: &Path, selection: &Selection) -> Result<Listing> {
-    let mut replay = Replay::open(path, false, selection.clone())?;
+fn then(args: &PsArgs, path: &Path, selection: Selection) -> Result<Listing> {
+    let mut replay = Replay::open(path, false, selection)?;
     let clock = replay.course.setup.clock;
     let begins = clock.at(replay.course.setup.from);
     let at = args.at.as_deref().map(|at| values::instant(at, begins));
@@ -105,10 +105,10 @@ fn then(args: &PsArgs, path: &Path, selection: &Selection) -> Result<Listing> {
     if at.is_none() {
         replay.finish(&mut ())?;
     }
-    for flaw in replay.flaws() {
-        say(&format!("the recording does not tell {flaw}"));
-    }
+    say_flaws(&replay);
     let course = &replay.course;
+    // Of what was recorded, too.
+    let selection = &course.selection;
     let ends = clock.at(course.now());
     if !replay.is_done() && at.is_some_and(|at| at > ends) {
         bail!("the recording ends before, at {ends}");

@@ -41,8 +41,13 @@ pub(super) async fn tell(
         }
     }
     replay.finish(listener)?;
+    say_flaws(replay);
+    Ok(())
+}
+
+/// A line for each thing that is wrong with it.
+pub(super) fn say_flaws(replay: &Replay) {
     for flaw in replay.flaws() {
         say(&format!("the recording does not tell {flaw}"));
     }
-    Ok(())
 }

@@ -33,17 +33,20 @@ pub(super) fn run(args: &TimelineArgs) -> Result<Outcome> {
     let mut perfetto = args.perfetto.as_deref().map(Sink::file).transpose()?;
     let from = args.recording.from.as_deref();
     let selection = selection(&args.selection, from.is_none())?;
-    let mut keeper = Keeper::new(selection.clone());
-    let course = match from {
+    let (keeper, course) = match from {
         Some(path) => {
             let mut replay = Replay::open(path, args.recording.follow, selection)?;
+            let mut keeper = Keeper::new(replay.course.selection.clone());
             runtime()?.block_on(replay::tell(&mut replay, &args.recording, &mut keeper))?;
-            replay.course
+            (keeper, replay.course)
         }
         None => {
             let disk = watch::beside(args.recording.record.as_deref())?;
             let attached = Attached::new(&load_options(&args.probe, &selection))?;
-            runtime()?.block_on(watch(args, attached, selection, disk, &mut keeper))?
+            let mut keeper = Keeper::new(selection.clone());
+            let course =
+                runtime()?.block_on(watch(args, attached, selection, disk, &mut keeper))?;
+            (keeper, course)
         }
     };
     let timeline = keeper.finish(&course, &leaks::report(&course));

@@ -37,6 +37,25 @@ pub struct Setup {
     pub from: BootTime,
 }
 
+impl Setup {
+    /// Of a trace that began then, of everything, on a host of which nothing is known.
+    #[must_use]
+    pub fn new(plan: PlanName, clock: WallClock, from: BootTime) -> Self {
+        Self {
+            host: Untrusted::default(),
+            kernel: Untrusted::default(),
+            plan,
+            blind: Vec::new(),
+            by_address: false,
+            hears: Hears::default(),
+            selection: Selection::default(),
+            ephemeral_ports: 0,
+            clock,
+            from,
+        }
+    }
+}
+
 /// The ring's counters, over all CPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {

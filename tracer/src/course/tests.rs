@@ -1,21 +1,12 @@
 use super::*;
-use crate::{
-    clock::WallClock, model::untrusted::Untrusted, plan::PlanName, store::item::Start, table::Hears,
-};
+use crate::{clock::WallClock, model::untrusted::Untrusted, plan::PlanName, store::item::Start};
 
 fn course() -> Course {
-    let setup = Setup {
-        host: Untrusted::default(),
-        kernel: Untrusted::default(),
-        plan: PlanName::Tracepoint,
-        blind: Vec::new(),
-        by_address: false,
-        hears: Hears::default(),
-        selection: Selection::default(),
-        ephemeral_ports: 28_232,
-        clock: WallClock::new(jiff::Timestamp::UNIX_EPOCH, BootTime(0)),
-        from: BootTime(0),
-    };
+    let setup = Setup::new(
+        PlanName::Tracepoint,
+        WallClock::new(jiff::Timestamp::UNIX_EPOCH, BootTime(0)),
+        BootTime(0),
+    );
     Course::new(setup, Selection::default(), Standing::default())
 }
 

@@ -33,11 +33,10 @@ use crate::{
         entry::{Entry, Setup, Standing},
     },
     decode::{StackId, decode},
-    model::untrusted::Untrusted,
     plan::PlanName,
     reconcile::Snapshot,
     selection::Selection,
-    table::{Change, Hears, connection::Connection},
+    table::{Change, connection::Connection},
 };
 
 mod damage;
@@ -45,16 +44,12 @@ mod whole;
 
 fn setup() -> Setup {
     Setup {
-        host: Untrusted::from("host"),
-        kernel: Untrusted::from("6.18"),
-        plan: PlanName::Tracepoint,
         blind: vec!["what \u{1b}[2J hides".to_owned()],
-        by_address: false,
-        hears: Hears::default(),
-        selection: Selection::default(),
-        ephemeral_ports: 28_232,
-        clock: WallClock::new(jiff::Timestamp::UNIX_EPOCH, BootTime(0)),
-        from: BootTime(0),
+        ..Setup::new(
+            PlanName::Tracepoint,
+            WallClock::new(jiff::Timestamp::UNIX_EPOCH, BootTime(0)),
+            BootTime(0),
+        )
     }
 }
 

@@ -85,6 +85,22 @@ pub(super) fn time(at: jiff::Timestamp) -> String {
     format!("{at:.6}")
 }
 
+/// From when to when a report speaks.
+#[derive(Serialize)]
+pub(super) struct Window {
+    from: String,
+    to: String,
+}
+
+impl Window {
+    pub(super) fn new((from, to): (jiff::Timestamp, jiff::Timestamp)) -> Self {
+        Self {
+            from: time(from),
+            to: time(to),
+        }
+    }
+}
+
 impl Serialize for Value<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match *self {

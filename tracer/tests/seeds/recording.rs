@@ -8,13 +8,12 @@ use tracer::{
     model::{report::GroupOwner, untrusted::Untrusted},
     plan::PlanName,
     reconcile::{Holder, Snapshot, Socket},
-    selection::Selection,
     store::{
         block::{Kind, seal},
         blocks::{Blocks, Piece},
         item::{Item, Start, items, push_entry, push_record},
     },
-    table::{Hears, connection::Sample},
+    table::connection::Sample,
     tcp::State,
 };
 
@@ -49,18 +48,11 @@ fn recordings_are_whole() -> Result<()> {
 /// A start, and a course of all kinds of items.
 fn recording() -> Result<(Vec<u8>, Vec<u8>)> {
     let start = Start {
-        setup: Setup {
-            host: Untrusted::from("host"),
-            kernel: Untrusted::from("6.18"),
-            plan: PlanName::Tracepoint,
-            blind: Vec::new(),
-            by_address: false,
-            hears: Hears::default(),
-            selection: Selection::default(),
-            ephemeral_ports: 28_232,
-            clock: WallClock::new(jiff::Timestamp::UNIX_EPOCH, BootTime(0)),
-            from: BootTime(1),
-        },
+        setup: Setup::new(
+            PlanName::Tracepoint,
+            WallClock::new(jiff::Timestamp::UNIX_EPOCH, BootTime(0)),
+            BootTime(1),
+        ),
         standing: Standing::default(),
         version: Untrusted::from("0.1.0"),
         command: vec![Untrusted::from("tcpleak")],

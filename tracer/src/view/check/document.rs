@@ -10,7 +10,7 @@ use crate::{
     },
     model::{frame::Frame, report::Loss},
     tcp::Role,
-    view::json::{Rows, raw, time},
+    view::json::{Rows, Window, raw},
 };
 
 #[derive(Serialize)]
@@ -30,12 +30,6 @@ pub(super) struct Document<'a> {
     failed: bool,
     findings: Vec<Finding<'a>>,
     summary: Summary,
-}
-
-#[derive(Serialize)]
-struct Window {
-    from: String,
-    to: String,
 }
 
 #[derive(Serialize)]
@@ -98,10 +92,7 @@ impl<'a> Document<'a> {
             command: run.command.iter().map(|word| word.raw()).collect(),
             exit_code,
             signal,
-            window: Window {
-                from: time(run.window.0),
-                to: time(run.window.1),
-            },
+            window: Window::new(run.window),
             grace_ms: run.grace_ms,
             strict: run.strict,
             loss: &run.loss,

@@ -11,7 +11,7 @@ use crate::{
         report::{Group, Leaks, Loss, Summary},
     },
     tcp::{Role, State},
-    view::json::{Rows, raw, time},
+    view::json::{Rows, Window, raw, time},
 };
 
 #[derive(Serialize)]
@@ -25,12 +25,6 @@ pub(super) struct Document<'a> {
     loss: &'a Loss,
     groups: Vec<Finding<'a>>,
     summary: &'a Summary,
-}
-
-#[derive(Serialize)]
-struct Window {
-    from: String,
-    to: String,
 }
 
 #[derive(Serialize)]
@@ -90,10 +84,7 @@ impl<'a> Document<'a> {
             kernel: report.kernel.raw(),
             plan: report.plan,
             blind: &report.blind,
-            window: Window {
-                from: time(report.window.0),
-                to: time(report.window.1),
-            },
+            window: Window::new(report.window),
             loss: &report.loss,
             groups: report.groups.iter().map(Finding::new).collect(),
             summary: &report.summary,

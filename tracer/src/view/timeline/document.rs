@@ -9,7 +9,7 @@ use crate::{
         timeline::{MarkKind, Phase, Row, Timeline},
     },
     tcp::Role,
-    view::json,
+    view::json::{self, Window},
 };
 
 #[derive(Serialize)]
@@ -20,12 +20,6 @@ pub(super) struct Document<'a> {
     loss: &'a Loss,
     left_out: u64,
     sites: Vec<SiteOf<'a>>,
-}
-
-#[derive(Serialize)]
-struct Window {
-    from: String,
-    to: String,
 }
 
 #[derive(Serialize)]
@@ -40,7 +34,6 @@ struct SiteOf<'a> {
 
 impl<'a> Document<'a> {
     pub(super) fn new(timeline: &'a Timeline) -> Self {
-        let (from, to) = timeline.window;
         let sites = timeline.sites.iter().map(|site| SiteOf {
             pid: site.pid,
             comm: json::raw(site.comm.as_ref()),
@@ -55,10 +48,7 @@ impl<'a> Document<'a> {
         Self {
             schema: "tcpleak.timeline/1",
             host: timeline.host.raw(),
-            window: Window {
-                from: json::time(from),
-                to: json::time(to),
-            },
+            window: Window::new(timeline.window),
             loss: &timeline.loss,
             left_out: timeline.left_out,
             sites: sites.collect(),
