@@ -13,8 +13,8 @@ pub const RING_FULL: u32 = 1;
 pub const NOT_FOLLOWED: u32 = 2;
 /// No record, but a notice: a system call is not remembered, for want of room.
 pub const CALL_FORGOTTEN: u32 = 3;
-/// No record, but a notice: the kernel skipped the first program of a pair, as a
-/// softirq had interrupted it, and the second did its work.
+/// No record, but a notice: the kernel skipped the first program of a pair, as it
+/// had been interrupted, and the second did its work.
 pub const TAKEN_OVER: u32 = 4;
 /// No record, but a notice: a connection is told without the call stack of who
 /// opened or accepted it. Either two stacks wanted the same place in the map of

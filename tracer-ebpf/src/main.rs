@@ -150,14 +150,21 @@ pub fn fork_raw(ctx: RawTracePointContext) -> i32 {
 /// `tcp_close(struct sock *sk, long timeout)`
 #[fentry(function = "tcp_close")]
 pub fn close_fentry(ctx: FEntryContext) -> i32 {
-    close::on_close(&Sock::from_btf(ctx.arg(0)));
+    close::on_close(Turn::First, &Sock::from_btf(ctx.arg(0)));
+    0
+}
+
+/// After [`close_fentry`].
+#[fentry(function = "tcp_close")]
+pub fn close_fentry_again(ctx: FEntryContext) -> i32 {
+    close::on_close(Turn::Second, &Sock::from_btf(ctx.arg(0)));
     0
 }
 
 /// As [`close_fentry`], by breakpoint.
 #[kprobe(function = "tcp_close")]
 pub fn close_kprobe(ctx: ProbeContext) -> u32 {
-    close::on_close(&Sock::from_address(argument!(ctx, arg0)));
+    close::on_close(Turn::First, &Sock::from_address(argument!(ctx, arg0)));
     0
 }
 
@@ -183,10 +190,24 @@ pub fn connect_fentry(ctx: FEntryContext) -> i32 {
     0
 }
 
+/// After [`connect_fentry`].
+#[fentry(function = "__sys_connect")]
+pub fn connect_fentry_again(ctx: FEntryContext) -> i32 {
+    connect::on_enter_again(ctx.arg(0));
+    0
+}
+
 /// The return of `__sys_connect`.
 #[fexit(function = "__sys_connect")]
 pub fn connect_fexit(ctx: FExitContext) -> i32 {
-    connect::on_return(ctx.arg(3));
+    connect::on_return(Turn::First, ctx.arg(3));
+    0
+}
+
+/// After [`connect_fexit`].
+#[fexit(function = "__sys_connect")]
+pub fn connect_fexit_again(ctx: FExitContext) -> i32 {
+    connect::on_return(Turn::Second, ctx.arg(3));
     0
 }
 
@@ -200,7 +221,7 @@ pub fn connect_kprobe(ctx: ProbeContext) -> u32 {
 /// As [`connect_fexit`], by breakpoint.
 #[kretprobe(function = "__sys_connect")]
 pub fn connect_kretprobe(ctx: RetProbeContext) -> u32 {
-    connect::on_return(returned!(ctx));
+    connect::on_return(Turn::First, returned!(ctx));
     0
 }
 
@@ -217,7 +238,7 @@ pub fn connect_enter(ctx: TracePointContext) -> u32 {
 #[tracepoint(category = "syscalls", name = "sys_exit_connect")]
 pub fn connect_exit(ctx: TracePointContext) -> u32 {
     if let Ok(ret) = syscall_value(&ctx) {
-        connect::on_return(ret);
+        connect::on_return(Turn::First, ret);
     }
     0
 }
@@ -233,6 +254,13 @@ pub fn accept_fentry(_ctx: FEntryContext) -> i32 {
 #[fexit(function = "__sys_accept4")]
 pub fn accept_fexit(ctx: FExitContext) -> i32 {
     accept::on_return(&ctx, ctx.arg(4));
+    0
+}
+
+/// After [`accept_fexit`].
+#[fexit(function = "__sys_accept4")]
+pub fn accept_fexit_again(ctx: FExitContext) -> i32 {
+    accept::on_return_again(ctx.arg(4));
     0
 }
 

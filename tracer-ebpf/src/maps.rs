@@ -67,12 +67,12 @@ pub static COPIED: LruHashMap<u64, u8> = LruHashMap::with_max_entries(KNOWN_CHAI
 #[map]
 pub static COPIES: PerCpuArray<Copy> = PerCpuArray::with_max_entries(ASKERS, 0);
 
-/// What tells an event from those that a softirq brings on top of it: the socket's
+/// What tells an event from those that come on top of it: the socket's
 /// address, and what happens to it.
 pub type Mark = [u64; 2];
 
-/// Tracepoints with two programs: the values of [`crate::turn::Pair`].
-pub const PAIRS: u32 = 4;
+/// Pairs of programs that leave marks: the values of [`crate::turn::Pair`].
+pub const PAIRS: u32 = 5;
 
 /// Marks of each.
 pub const SLOTS: u32 = 64;

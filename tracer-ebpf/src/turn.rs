@@ -1,10 +1,13 @@
-//! Two programs in turn on each tracepoint that fires in system calls and in
-//! softirqs alike.
+//! Two programs in turn, where one alone would be skipped too often.
 //!
-//! The kernel does not run a program on top of itself: a softirq that interrupts
-//! it goes unheard (`__bpf_trace_run`, kernel/trace/bpf_trace.c). A second program
-//! with the same work follows the first, and does what the first did not come to:
-//! at least one of the two is not the one interrupted.
+//! The kernel does not run a program on top of itself: a softirq that interrupts it, or
+//! on a preemptible kernel a task that takes its CPU, goes unheard (`__bpf_trace_run`,
+//! kernel/trace/bpf_trace.c; `__bpf_prog_enter_recur`, kernel/bpf/trampoline.c). A
+//! second program with the same work follows the first, and does what the first did not
+//! come to: at least one of the two is not the one interrupted.
+//!
+//! Those on system calls know from [`crate::maps::CALLS`] whether the first has run; the
+//! others leave each other marks.
 
 use core::ptr::{read_volatile, write_volatile};
 
@@ -16,17 +19,18 @@ use crate::{
     sock::Sock,
 };
 
-/// A tracepoint with two programs.
+/// What two programs take turns on.
 #[derive(Clone, Copy)]
 pub enum Pair {
     State,
     Gone,
     ResetSent,
     ResetReceived,
+    Close,
 }
 
 /// Which of the two this program is.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
     First,
     Second,
@@ -39,8 +43,8 @@ impl Turn {
     /// `what` tells events of one socket apart.
     ///
     /// Where the marks of two events fall into one slot, and one came between the
-    /// two programs of the other, both programs do the other's work: its record
-    /// comes twice.
+    /// two programs of the other, or the task moved to another CPU between them, both
+    /// programs do the work: its record comes twice.
     #[inline(always)]
     pub fn is_mine(self, pair: Pair, sk: &Sock, what: u64) -> bool {
         let slot = u32::from(sk.ports()) % SLOTS;
@@ -68,7 +72,7 @@ impl Turn {
 #[inline(always)]
 fn set(at: *mut Mark, mark: Mark) {
     // SAFETY: the entry is this CPU's own, aligned, and lives as long as the map.
-    // Volatile, because a softirq may come between any two accesses.
+    // Volatile, because another program may come between any two accesses.
     unsafe { write_volatile(at, mark) };
 }
 

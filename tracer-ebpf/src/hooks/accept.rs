@@ -4,14 +4,17 @@
 use core::ffi::c_void;
 
 use aya_ebpf::programs::tracing::StackIdContext;
-use tracer_common::event::{AcceptRecord, NO_FD, kind};
+use tracer_common::{
+    drop::TAKEN_OVER,
+    event::{AcceptRecord, NO_FD, kind},
+};
 
 use crate::{
-    emit::emit,
+    emit::{count, emit},
     filter,
     maps::{ACCEPT, CALLS, Call},
     sock::Sock,
-    stack::{self, Asker},
+    stack::{self, Asker, Stack},
     task,
 };
 
@@ -35,23 +38,40 @@ pub fn on_taken(ctx: &impl StackIdContext, newsk: *const c_void) {
     if newsk.is_null() || task::is_in(ACCEPT) {
         return;
     }
-    report(ctx, Asker::Takes, &Sock::from_address(newsk), NO_FD);
+    report(&Sock::from_address(newsk), NO_FD, || {
+        stack::of_current(ctx, Asker::Takes)
+    });
 }
 
 /// The current task's accept call returns `fd`, or a negative errno.
 #[inline(always)]
 pub fn on_return(ctx: &impl StackIdContext, fd: i32) {
     let _ = CALLS.remove(task::pid_tgid());
-    if fd < 0 {
+    if let Some(sk) = accepted(fd) {
+        report(&sk, fd, || stack::of_current(ctx, Asker::Accepts));
+    }
+}
+
+/// After [`on_return`], which has dealt with the call, unless the kernel skipped it. The
+/// stack is left out: it is half of what takes time to load.
+#[inline(always)]
+pub fn on_return_again(fd: i32) {
+    if CALLS.remove(task::pid_tgid()).is_err() {
         return;
     }
-    if let Some(sk) = Sock::from_fd(fd as u32) {
-        report(ctx, Asker::Accepts, &sk, fd);
+    count(TAKEN_OVER);
+    if let Some(sk) = accepted(fd) {
+        report(&sk, fd, || Stack::NONE);
     }
 }
 
 #[inline(always)]
-fn report(ctx: &impl StackIdContext, asker: Asker, sk: &Sock, fd: i32) {
+fn accepted(fd: i32) -> Option<Sock> {
+    u32::try_from(fd).ok().and_then(Sock::from_fd)
+}
+
+#[inline(always)]
+fn report(sk: &Sock, fd: i32, stack: impl FnOnce() -> Stack) {
     if !sk.is_users_tcp() {
         return;
     }
@@ -68,7 +88,7 @@ fn report(ctx: &impl StackIdContext, asker: Asker, sk: &Sock, fd: i32) {
     if sock == 0 || !filter::wants_accept(sock) {
         return;
     }
-    let stack = stack::of_current(ctx, asker);
+    let stack = stack();
     emit(&AcceptRecord {
         header: task::header(kind::ACCEPT, sock, task::now()),
         addresses,

@@ -2,12 +2,21 @@
 
 use tracer_common::event::{CloseRecord, flag, kind};
 
-use crate::{emit::emit, filter, sock::Sock, task};
+use crate::{
+    emit::emit,
+    filter,
+    sock::Sock,
+    task,
+    turn::{Pair, Turn},
+};
 
 /// The current task closes `sk`. Runs before the close changes any state, in the
 /// context of whoever let go last: close(2), exit, or the end of a passed fd.
 #[inline(always)]
-pub fn on_close(sk: &Sock) {
+pub fn on_close(turn: Turn, sk: &Sock) {
+    if !turn.is_mine(Pair::Close, sk, 0) {
+        return;
+    }
     // Without a cookie no record about this socket was ever written.
     let sock = sk.known_name();
     if sock == 0 || !sk.is_users_tcp() {

@@ -3,7 +3,7 @@
 use aya_ebpf::EbpfContext;
 use aya_log_ebpf::warn;
 use tracer_common::{
-    drop::CALL_FORGOTTEN,
+    drop::{CALL_FORGOTTEN, TAKEN_OVER},
     event::{ConnectRecord, NO_FD, kind},
 };
 
@@ -11,23 +11,36 @@ use crate::{
     emit::{count, emit},
     maps::{CALLS, CONNECT, Call},
     task,
+    turn::Turn,
 };
 
 /// The current task enters connect(2) on `fd`.
 #[inline(always)]
 pub fn on_enter(ctx: &impl EbpfContext, fd: i32) {
-    let call = Call {
-        start_ns: task::now(),
-        sock: 0,
-        fd,
-        what: CONNECT,
-    };
-    if CALLS.insert(task::pid_tgid(), call, 0).is_err() {
+    if CALLS.insert(task::pid_tgid(), begun(fd), 0).is_err() {
         count(CALL_FORGOTTEN);
         warn!(
             ctx,
             "more tasks in connect(2) than are remembered: some connections lack their fd"
         );
+    }
+}
+
+/// After [`on_enter`], which has remembered the call, unless the kernel skipped it.
+#[inline(always)]
+pub fn on_enter_again(fd: i32) {
+    if !task::is_in(CONNECT) && CALLS.insert(task::pid_tgid(), begun(fd), 0).is_ok() {
+        count(TAKEN_OVER);
+    }
+}
+
+#[inline(always)]
+fn begun(fd: i32) -> Call {
+    Call {
+        start_ns: task::now(),
+        sock: 0,
+        fd,
+        what: CONNECT,
     }
 }
 
@@ -50,15 +63,19 @@ pub fn claim(sock: u64) -> i32 {
 
 /// The current task's connect(2) returns `ret`. Only calls that opened a TCP
 /// connection are reported: a later call on the same socket (EALREADY, EISCONN)
-/// and other families never reach SYN_SENT.
+/// and other families never reach SYN_SENT. The second of two programs finds no call
+/// unless the first was skipped.
 #[inline(always)]
-pub fn on_return(ret: i32) {
+pub fn on_return(turn: Turn, ret: i32) {
     let task = task::pid_tgid();
     // SAFETY: as in `claim`; the entry is copied out before it is removed.
     let Some(call) = (unsafe { CALLS.get(task) }).copied() else {
         return;
     };
     let _ = CALLS.remove(task);
+    if turn == Turn::Second {
+        count(TAKEN_OVER);
+    }
     if call.what != CONNECT || call.sock == 0 {
         return;
     }

@@ -32,21 +32,22 @@ pub(super) fn run(args: &LeaksArgs) -> Result<Outcome> {
     let mut sink = Sink::open(&args.output)?;
     let from = args.recording.from.as_deref();
     let selection = selection(&args.selection, from.is_none())?;
-    let (runtime, report) = match from {
+    let (runtime, report, recorded) = match from {
         Some(path) => {
             let mut replay = Replay::open(path, args.recording.follow, selection)?;
             let runtime = runtime()?;
             runtime.block_on(replay::tell(&mut replay, &args.recording, &mut ()))?;
             let mut report = report(&replay.course);
             report.blind.extend(replay.flaws());
-            (runtime, report)
+            (runtime, report, Ok(()))
         }
         None => {
             let disk = watch::beside(args.recording.record.as_deref())?;
             let attached = Attached::new(&load_options(&args.probe, &selection))?;
             let runtime = runtime()?;
-            let course = runtime.block_on(watch(args, attached, selection, disk))?;
-            (runtime, report(&course))
+            let watched = runtime.block_on(watch(args, attached, selection, disk));
+            let (course, recorded) = watched?;
+            (runtime, report(&course), recorded)
         }
     };
 
@@ -56,9 +57,10 @@ pub(super) fn run(args: &LeaksArgs) -> Result<Outcome> {
     };
     // A reader that leaves early does not turn leaks into success.
     match runtime.block_on(write(args, &report, &mut sink)) {
-        Err(error) if is_closed_pipe(&error) => Ok(outcome),
-        written => written.map(|()| outcome),
+        Err(error) if is_closed_pipe(&error) => {}
+        written => written?,
     }
+    recorded.map(|()| outcome)
 }
 
 async fn write(args: &LeaksArgs, report: &Leaks, sink: &mut Sink) -> Result<()> {
@@ -82,19 +84,20 @@ async fn write(args: &LeaksArgs, report: &Leaks, sink: &mut Sink) -> Result<()> 
     Ok(())
 }
 
+/// What was watched, and how its recording came out, which takes nothing from the report.
 async fn watch(
     args: &LeaksArgs,
     attached: Attached,
     selection: Selection,
     disk: Option<Disk>,
-) -> Result<Course> {
+) -> Result<(Course, Result<()>)> {
     let mut collector = watch::begin(attached, selection, disk)?;
     let mut progress = Progress::new(Some(args.watch), collector.course.setup.from);
     watch::until(&mut collector, Some(args.watch), pending(), &mut progress).await?;
     progress.finish();
     collector.conclude(NAMED_WITHIN, &mut ())?;
-    collector.close_recording()?;
-    Ok(collector.course)
+    let recorded = collector.close_recording();
+    Ok((collector.course, recorded))
 }
 
 /// What a course comes to.

@@ -33,20 +33,20 @@ pub(super) fn run(args: &TimelineArgs) -> Result<Outcome> {
     let mut perfetto = args.perfetto.as_deref().map(Sink::file).transpose()?;
     let from = args.recording.from.as_deref();
     let selection = selection(&args.selection, from.is_none())?;
-    let (keeper, course) = match from {
+    let (keeper, course, recorded) = match from {
         Some(path) => {
             let mut replay = Replay::open(path, args.recording.follow, selection)?;
             let mut keeper = Keeper::new(replay.course.selection.clone());
             runtime()?.block_on(replay::tell(&mut replay, &args.recording, &mut keeper))?;
-            (keeper, replay.course)
+            (keeper, replay.course, Ok(()))
         }
         None => {
             let disk = watch::beside(args.recording.record.as_deref())?;
             let attached = Attached::new(&load_options(&args.probe, &selection))?;
             let mut keeper = Keeper::new(selection.clone());
-            let course =
+            let (course, recorded) =
                 runtime()?.block_on(watch(args, attached, selection, disk, &mut keeper))?;
-            (keeper, course)
+            (keeper, course, recorded)
         }
     };
     let timeline = keeper.finish(&course, &leaks::report(&course));
@@ -59,19 +59,20 @@ pub(super) fn run(args: &TimelineArgs) -> Result<Outcome> {
     let mut out = sink.writer()?;
     view::timeline(&mut *out, &timeline, args.format, args.all, style)?;
     out.flush()?;
-    Ok(Outcome::Fine)
+    recorded.map(|()| Outcome::Fine)
 }
 
+/// What was watched, and how its recording came out, which takes nothing from the timeline.
 async fn watch(
     args: &TimelineArgs,
     attached: Attached,
     selection: Selection,
     disk: Option<Disk>,
     keeper: &mut Keeper,
-) -> Result<Course> {
+) -> Result<(Course, Result<()>)> {
     let mut collector = watch::begin(attached, selection, disk)?;
     watch::until(&mut collector, Some(args.watch), pending(), keeper).await?;
     collector.conclude(NAMED_WITHIN, keeper)?;
-    collector.close_recording()?;
-    Ok(collector.course)
+    let recorded = collector.close_recording();
+    Ok((collector.course, recorded))
 }

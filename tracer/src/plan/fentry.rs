@@ -1,5 +1,9 @@
 //! The plan `fentry`: kernel functions by BPF trampolines, the cheapest there is
 //! and the one that sees most. Linux 5.5 on x86-64, 6.0 on arm64.
+//!
+//! Of a pair that takes turns the second is attached first: a trampoline runs its
+//! programs from the last one attached to the first (`hlist_add_head` in
+//! `__bpf_trampoline_link_prog`, kernel/bpf/trampoline.c).
 
 use super::{
     Hook, Need, Plan, PlanName, Target,
@@ -11,7 +15,10 @@ use super::{
 
 const CLOSE: Need = Need {
     hook: Hook::Close,
-    ways: &[way(&[probe("close_fentry", Target::Fentry("tcp_close"))])],
+    ways: &[way(&[
+        probe("close_fentry_again", Target::Fentry("tcp_close")),
+        probe("close_fentry", Target::Fentry("tcp_close")),
+    ])],
     without: None,
 };
 
@@ -30,7 +37,9 @@ const CONNECT: Need = Need {
     hook: Hook::Connect,
     ways: &[
         way(&[
+            probe("connect_fexit_again", Target::Fexit("__sys_connect", 3)),
             probe("connect_fexit", Target::Fexit("__sys_connect", 3)),
+            probe("connect_fentry_again", Target::Fentry("__sys_connect")),
             probe("connect_fentry", Target::Fentry("__sys_connect")),
         ]),
         CONNECT_CALLS,
@@ -42,11 +51,13 @@ const ACCEPT: Need = Need {
     hook: Hook::Accept,
     ways: &[
         way(&[
+            probe("accept_fexit_again", Target::Fexit("__sys_accept4", 4)),
             probe("accept_fexit", Target::Fexit("__sys_accept4", 4)),
             probe("accept_fentry", Target::Fentry("__sys_accept4")),
             probe("taken_fexit_2", Target::Fexit("inet_csk_accept", 2)),
         ]),
         way(&[
+            probe("accept_fexit_again", Target::Fexit("__sys_accept4", 4)),
             probe("accept_fexit", Target::Fexit("__sys_accept4", 4)),
             probe("accept_fentry", Target::Fentry("__sys_accept4")),
             probe("taken_fexit_4", Target::Fexit("inet_csk_accept", 4)),

@@ -7,7 +7,7 @@
 //! hangs on a return probe alone.
 
 use super::{
-    Hook, Need, Plan, PlanName, Target,
+    Hook, Need, Plan, PlanName, Target, Way,
     shared::{
         ACCEPT_CALLS, CONNECT_CALLS, EXIT, FORK, GONE, RESET, STATE, WITHOUT_ACCEPT,
         WITHOUT_CONNECT, probe, way,
@@ -33,10 +33,16 @@ const CONNECT: Need = Need {
     hook: Hook::Connect,
     ways: &[
         CONNECT_CALLS,
-        way(&[
-            probe("connect_kretprobe", Target::Kretprobe("__sys_connect")),
-            probe("connect_kprobe", Target::Kprobe("__sys_connect")),
-        ]),
+        Way {
+            blind: Some(
+                "what connect(2) returned, its fd with it, while more tasks wait in it than the \
+                 kernel has return slots for",
+            ),
+            ..way(&[
+                probe("connect_kretprobe", Target::Kretprobe("__sys_connect")),
+                probe("connect_kprobe", Target::Kprobe("__sys_connect")),
+            ])
+        },
     ],
     without: Some(WITHOUT_CONNECT),
 };
@@ -57,11 +63,17 @@ const ACCEPT: Need = Need {
             ),
             probe("taken_kretprobe", Target::Kretprobe("inet_csk_accept")),
         ]),
-        way(&[
-            probe("accept_kretprobe", Target::Kretprobe("__sys_accept4")),
-            probe("accept_kprobe", Target::Kprobe("__sys_accept4")),
-            probe("taken_kretprobe", Target::Kretprobe("inet_csk_accept")),
-        ]),
+        Way {
+            blind: Some(
+                "who accepts, until a snapshot, while more tasks wait in accept(2) than the \
+                 kernel has return slots for",
+            ),
+            ..way(&[
+                probe("accept_kretprobe", Target::Kretprobe("__sys_accept4")),
+                probe("accept_kprobe", Target::Kprobe("__sys_accept4")),
+                probe("taken_kretprobe", Target::Kretprobe("inet_csk_accept")),
+            ])
+        },
         ACCEPT_CALLS,
     ],
     without: Some(WITHOUT_ACCEPT),

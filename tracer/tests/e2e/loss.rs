@@ -197,7 +197,8 @@ fn after_a_storm_that_it_slept_through_it_knows_what_is_open() -> Result<()> {
     let since = Instant::now();
     let mut read = 0;
     let mut known = BTreeMap::new();
-    wait_for("the mending", || {
+    let (mut unknown, mut phantoms) = (Vec::new(), Vec::new());
+    let mended = wait_for("the mending", || {
         for event in tcpleak.lines_after(&mut read)? {
             let id = event["id"].as_str().map(str::to_owned);
             if event["event"] == "gone" {
@@ -207,8 +208,12 @@ fn after_a_storm_that_it_slept_through_it_knows_what_is_open() -> Result<()> {
             }
         }
         let told: BTreeSet<_> = known.values().flatten().cloned().collect();
-        Ok((told == held(&storm)?).then_some(()))
-    })?;
+        let held = held(&storm)?;
+        unknown = held.difference(&told).cloned().collect();
+        phantoms = told.difference(&held).cloned().collect();
+        Ok((unknown.is_empty() && phantoms.is_empty()).then_some(()))
+    });
+    mended.with_context(|| format!("not told: {unknown:?}, gone: {phantoms:?}"))?;
     println!("mended after {:?}", since.elapsed());
     drop(open);
     let finished = tcpleak.interrupt()?;

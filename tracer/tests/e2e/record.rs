@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use nix::{
+    fcntl::{FcntlArg, fcntl},
     mount::{MntFlags, MsFlags, mount, umount2},
     sys::{signal::Signal, stat::Mode},
     unistd::mkfifo,
@@ -192,17 +193,46 @@ fn a_full_disk_costs_what_does_not_fit() -> Result<()> {
 }
 
 #[test]
+fn a_report_is_not_lost_with_its_recording() -> Result<()> {
+    let folder = TempDir::new()?;
+    let small = Small::mount(folder.path(), 64)?;
+    let recording = public(&folder, "a.tcpleak")?;
+    let arguments = format!("leaks --for 10s --all --format json --record {recording}");
+    let tcpleak = Tcpleak::watching(&arguments)?;
+    let churn = Program::start("churn", "2000")?;
+    churn.hear()?;
+    let finished = tcpleak.finish()?;
+    assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("No space left"),
+        "{}",
+        finished.stderr
+    );
+    let seen = finished.json()?["summary"]["connections_seen"].as_u64();
+    assert!(seen > Some(1_000), "{seen:?} connections");
+    drop(small);
+    Ok(())
+}
+
+#[test]
 fn a_stalled_disk_stops_neither_the_trace_nor_its_end() -> Result<()> {
     let folder = TempDir::new()?;
     let fifo = folder.path().join("stalled");
     mkfifo(&fifo, Mode::S_IRWXU)?;
     // Opened, and never read from.
     let reader = fs::OpenOptions::new().read(true).write(true).open(&fifo)?;
+    // One page, which is soon full.
+    fcntl(&reader, FcntlArg::F_SETPIPE_SZ(1))?;
     let tcpleak = Tcpleak::watching(&format!("trace --format jsonl --record {}", fifo.display()))?;
     let churn = Program::start("churn", "2000")?;
     let port = churn.hear()?["port"].clone();
     let end = format!("127.0.0.1:{port}");
-    tcpleak.wait_line("the churn", |event| event["remote"] == end)?;
+    wait_for("more than the pipe takes", || {
+        let told = tcpleak.lines()?;
+        let told = told.iter().filter(|event| event["remote"] == end);
+        Ok((told.count() > 2_000).then_some(()))
+    })?;
+    // What waits is written each second.
     std::thread::sleep(Duration::from_secs(2));
     let finished = tcpleak.interrupt()?;
     drop(reader);

@@ -9,6 +9,7 @@ use crate::support::{
     Nginx, Program, Tcpleak,
     random::number,
     report::{numbers, states},
+    tcpleak::{Finished, unless_lossy},
     wait_for,
 };
 
@@ -20,20 +21,11 @@ fn each_connection_is_told_once_on_each_side() -> Result<()> {
     let requests = number("TCPLEAK_REQUESTS")?.unwrap_or(REQUESTS);
     let nginx = Nginx::start()?;
     let other = Nginx::start()?;
+    let (finished, pids) = unless_lossy(|| traced_curls(&nginx, &other, requests))?;
     let port = nginx.port;
-    let tcpleak = Tcpleak::watching(&format!("trace --port {port} --format jsonl"))?;
-    let noise = Program::start("curls", &format!("{} 0", other.port))?;
-    let curls = Program::start("curls", &format!("{port} {requests}"))?;
-    let pids: BTreeSet<i64> = numbers(&curls.hear()?, "pids")?.into_iter().collect();
-    let gone = |events: &[Value]| events.iter().filter(|e| e["event"] == "gone").count();
-    wait_for("all connections to be gone", || {
-        Ok((gone(&tcpleak.lines()?) >= 2 * requests).then_some(()))
-    })?;
-    noise.finish()?;
-    let finished = tcpleak.interrupt()?;
     let events = finished.lines()?;
-    assert_eq!(finished.lost()?, 0, "{}", finished.stderr);
-    assert_eq!(gone(&events), 2 * requests, "one `gone` for each side");
+    let gone = events.iter().filter(|e| e["event"] == "gone").count();
+    assert_eq!(gone, 2 * requests, "one `gone` for each side");
 
     let worker = i64::from(nginx.worker()?);
     let mut connections: HashMap<&str, Vec<&Value>> = HashMap::new();
@@ -69,6 +61,27 @@ fn each_connection_is_told_once_on_each_side() -> Result<()> {
     servers.sort();
     assert_eq!(mirrored, servers);
     Ok(())
+}
+
+/// Traces so many requests to `nginx`, and others to `other` that are not to be seen.
+/// Also returns the pids of those who asked.
+fn traced_curls(
+    nginx: &Nginx,
+    other: &Nginx,
+    requests: usize,
+) -> Result<(Finished, BTreeSet<i64>)> {
+    let port = nginx.port;
+    let tcpleak = Tcpleak::watching(&format!("trace --port {port} --format jsonl"))?;
+    let noise = Program::start("curls", &format!("{} 0", other.port))?;
+    let curls = Program::start("curls", &format!("{port} {requests}"))?;
+    let pids = numbers(&curls.hear()?, "pids")?.into_iter().collect();
+    let is_gone = |line: &&Value| line["event"] == "gone";
+    wait_for("all connections to be gone", || {
+        let gone = tcpleak.lines()?.iter().filter(is_gone).count();
+        Ok((gone >= 2 * requests).then_some(()))
+    })?;
+    noise.finish()?;
+    Ok((tcpleak.interrupt()?, pids))
 }
 
 /// The events of one connection: first `open`, then `established`, last `gone`,

@@ -11,8 +11,10 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use super::sources;
-use crate::command::{self, step};
+use crate::{
+    apt::sources,
+    command::{self, step},
+};
 
 /// The machine's apt settings: its proxy holds for us too.
 const SETTINGS: &str = "/etc/apt/apt.conf.d";

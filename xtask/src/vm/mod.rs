@@ -8,7 +8,6 @@ mod kernel;
 mod matrix;
 mod programs;
 mod rootfs;
-mod sources;
 mod suite;
 mod table;
 mod told;

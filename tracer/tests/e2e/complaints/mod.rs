@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::support::{Program, Tcpleak, report::list, wait_for};
+use crate::support::{Program, Tcpleak, report::list, tcpleak::Finished, wait_for};
 
 /// Both ends of a connection.
 const ROLES: [&str; 2] = ["client", "server"];
@@ -88,22 +88,27 @@ fn of<'a>(
         .filter(move |event| event["event"] == name && event["role"] == role)
 }
 
-/// Waits until that many sockets are gone; ends the trace and returns all events.
+/// All events, once that many sockets are gone.
 fn ended(tcpleak: Tcpleak, sockets: usize) -> Result<Vec<Value>> {
+    finished(tcpleak, sockets)?.lines()
+}
+
+/// Waits until that many sockets are gone, and ends the trace.
+fn finished(tcpleak: Tcpleak, sockets: usize) -> Result<Finished> {
     let waited = wait_for("all sockets to be gone", || {
         let events = tcpleak.lines()?;
         let gone = ROLES.map(|role| of(&events, "gone", role).count());
         Ok((gone.iter().sum::<usize>() >= sockets).then_some(()))
     });
     let finished = tcpleak.interrupt()?;
-    let events = finished.lines()?;
     waited.with_context(|| {
+        let events = finished.lines().unwrap_or_default();
         let ends = by_id(&events).unwrap_or_default();
         let last = ends.values().filter_map(|events| events.last());
         let left: Vec<_> = last.filter(|event| event["event"] != "gone").collect();
         format!("still there: {left:#?}, {}", finished.stderr)
     })?;
-    Ok(events)
+    Ok(finished)
 }
 
 /// The events of each connection's end, in the order in which they were told.

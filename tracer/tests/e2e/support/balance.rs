@@ -51,7 +51,8 @@ fn of_trace(stderr: &str) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn lost(stderr: &str) -> Result<usize> {
+/// Records that `trace` says it lost, by what it wrote to standard error.
+pub(crate) fn lost(stderr: &str) -> Result<usize> {
     number_before(&["records", "lost"], stderr)
 }
 

@@ -24,12 +24,35 @@ struct Source {
 /// Sources for `suites` in apt's deb822 format: from where this machine has its
 /// own release and, where that is another place, the security suite.
 pub(crate) fn of_suites(suites: &[&str]) -> Result<String> {
+    let mut names = OTHER_NAMES.to_vec();
+    let release = release()?;
+    names.push(&release);
+    own(|suite| other(suite, &names, suites).map(str::to_owned))
+}
+
+/// This machine's own sources in the same format, with the backports of its release,
+/// and the name of that suite.
+pub(crate) fn with_backports() -> Result<(String, String)> {
+    let release = release()?;
+    let backports = format!("{release}-backports");
+    let sources = own(|suite| {
+        let more = if suite == release { &*backports } else { "" };
+        Some(format!("{suite} {more}").trim_end().to_owned())
+    })?;
+    Ok((sources, backports))
+}
+
+/// The code name of this machine's release.
+fn release() -> Result<String> {
     let release = fs::read_to_string("/etc/os-release")?;
     let name = release
         .lines()
         .find_map(|line| line.strip_prefix("VERSION_CODENAME="));
-    let mut names = OTHER_NAMES.to_vec();
-    names.extend(name);
+    Ok(name.unwrap_or_default().to_owned())
+}
+
+/// This machine's sources, with what `replace` makes of each suite.
+fn own(replace: impl Fn(&str) -> Option<String>) -> Result<String> {
     let mut files = vec![PathBuf::from(LIST)];
     files.extend(fs::read_dir(LISTS)?.flatten().map(|file| file.path()));
     let mut sources = Vec::new();
@@ -44,7 +67,7 @@ pub(crate) fn of_suites(suites: &[&str]) -> Result<String> {
     let mut text = String::new();
     for mut source in sources {
         let own = source.suites.split_whitespace();
-        let wanted: Vec<_> = own.filter_map(|own| other(own, &names, suites)).collect();
+        let wanted: Vec<_> = own.filter_map(&replace).collect();
         if wanted.is_empty() {
             continue;
         }

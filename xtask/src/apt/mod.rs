@@ -1,5 +1,7 @@
 //! Debian packages: only what is missing, and nothing the user has is removed.
 
+pub(crate) mod sources;
+
 use std::{
     fs,
     process::{Command, Stdio},
@@ -59,15 +61,49 @@ pub(crate) fn bring(
 pub(crate) fn install(packages: &[&str], why: &str) -> Result<()> {
     let list = packages.join(" ");
     let advice = || format!("{why} needs these packages, install them by hand: {list}");
+    if install_from(&[], packages, why).is_err() {
+        // What is here may be from the backports, and break with older companions.
+        let options = backports().with_context(advice)?;
+        install_from(&options, packages, why).with_context(advice)?;
+    }
+    Ok(())
+}
+
+fn install_from(options: &[String], packages: &[&str], why: &str) -> Result<()> {
     step("apt-get update");
-    run(apt_get(why)?.arg("update").arg("--quiet=2")).with_context(advice)?;
-    step(format_args!("apt-get install {list}"));
+    run(apt_get(why)?.args(options).arg("update").arg("--quiet=2"))?;
+    step(format_args!("apt-get install {}", packages.join(" ")));
     let mut install = apt_get(why)?;
     install
+        .args(options)
         .args(["install", "--yes", "--quiet=2", "--no-install-recommends"])
         .arg("--no-remove")
         .args(packages);
-    run(&mut install).with_context(advice)
+    run(&mut install)
+}
+
+/// Options of an apt that takes packages from the backports of this release too, and
+/// first. The machine's own apt stays as it was.
+fn backports() -> Result<Vec<String>> {
+    let (sources, suite) = sources::with_backports()?;
+    let folder = place::target().join("apt");
+    for part in ["sources", "lists/partial"] {
+        fs::create_dir_all(folder.join(part))?;
+    }
+    fs::write(folder.join("sources/own.sources"), sources)?;
+    let folder = folder.display();
+    let options = [
+        "Dir::Etc::SourceList=/dev/null".to_owned(),
+        format!("Dir::Etc::SourceParts={folder}/sources"),
+        format!("Dir::State::Lists={folder}/lists"),
+        format!("APT::Default-Release={suite}"),
+        // Its usual user may not reach the folder.
+        "APT::Sandbox::User=root".to_owned(),
+    ];
+    Ok(options
+        .into_iter()
+        .map(|option| format!("-o{option}"))
+        .collect())
 }
 
 /// apt-get as root, asking nothing and waiting for another apt to finish.
