@@ -77,6 +77,7 @@ Examples:
   tcpleak leaks --for 10m --pid 4242       watch one process for ten minutes
   tcpleak leaks --for 2m --fail-on leak    exit with 3 if something leaks
   tcpleak leaks --from FILE                what `tcpleak record` saw
+  tcpleak leaks --html report.html         and a page to hand over
 
 Exit codes:
   0 fine, 1 could not run, 2 wrong usage, 3 leaks found (--fail-on leak)";
@@ -94,7 +95,9 @@ Examples:
 const TIMELINE_HELP: &str = "\
 Examples:
   tcpleak timeline --pid 4242 --for 30s    what its connections do
-  tcpleak timeline --port 5432 --from FILE what they did then";
+  tcpleak timeline --port 5432 --from FILE what they did then
+  tcpleak timeline --site client.go:42     what that code opened
+  tcpleak timeline --html timeline.html    in a browser";
 
 const RECORD_HELP: &str = "\
 Examples:
@@ -159,6 +162,10 @@ pub struct LeaksArgs {
     pub selection: SelectionArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Write a page to hand over to this file as well: the report, with charts and
+    /// the timeline of each connection
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub html: Option<PathBuf>,
     #[command(flatten)]
     pub probe: ProbeArgs,
 }
@@ -169,6 +176,13 @@ pub struct TimelineArgs {
     /// How long to watch, such as 30s, 5m or 1h30m
     #[arg(long = "for", value_name = "DURATION", default_value = "60s", value_parser = values::duration, allow_hyphen_values = true)]
     pub watch: Duration,
+    /// Only this connection: its ID as `ps`, `trace` and `leaks` give it in JSON
+    #[arg(value_name = "ID")]
+    pub connection: Option<String>,
+    /// Only those opened or accepted by this code: a part of its function, file or
+    /// line, or the id of a site
+    #[arg(long, value_name = "CODE")]
+    pub site: Option<String>,
     /// Show every connection, where many come from the same code
     #[arg(long)]
     pub all: bool,
@@ -187,6 +201,12 @@ pub struct TimelineArgs {
     /// Write to this file instead of the terminal
     #[arg(long, short, value_name = "FILE", help_heading = "Output")]
     pub output: Option<PathBuf>,
+    /// Write a page to this file as well, with zoom, filter and the report of `leaks`
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub html: Option<PathBuf>,
+    /// Write a picture to this file as well
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub svg: Option<PathBuf>,
     /// Write a trace for ui.perfetto.dev or chrome://tracing to this file as well
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub perfetto: Option<PathBuf>,

@@ -20,36 +20,44 @@ use crate::{
     model::{
         assemble::{self, Moment},
         report::{GroupOwner, Leaks},
+        timeline::Keeper,
     },
     selection::Selection,
     store::{disk::Disk, replay::Replay},
     table::site::{SiteKey, Tally},
-    view::{self, Format, LeaksOptions},
+    view::{self, Format, Leads, LeaksOptions},
 };
 
 /// Watches, judges, reports.
 pub(super) fn run(args: &LeaksArgs) -> Result<Outcome> {
     let mut sink = Sink::open(&args.output)?;
+    let mut html = args.html.as_deref().map(Sink::file).transpose()?;
     let from = args.recording.from.as_deref();
     let selection = selection(&args.selection, from.is_none())?;
-    let (runtime, report, recorded) = match from {
+    let mut keeper = html.is_some().then(|| Keeper::new(selection.clone()));
+    let (runtime, course, flaws, recorded) = match from {
         Some(path) => {
             let mut replay = Replay::open(path, args.recording.follow, selection)?;
             let runtime = runtime()?;
-            runtime.block_on(replay::tell(&mut replay, &args.recording, &mut ()))?;
-            let mut report = report(&replay.course);
-            report.blind.extend(replay.flaws());
-            (runtime, report, Ok(()))
+            runtime.block_on(replay::tell(&mut replay, &args.recording, &mut keeper))?;
+            let flaws = replay.flaws();
+            (runtime, replay.course, flaws, Ok(()))
         }
         None => {
             let disk = watch::beside(args.recording.record.as_deref())?;
             let attached = Attached::new(&load_options(&args.probe, &selection))?;
             let runtime = runtime()?;
-            let watched = runtime.block_on(watch(args, attached, selection, disk));
+            let watched = runtime.block_on(watch(args, attached, selection, disk, &mut keeper));
             let (course, recorded) = watched?;
-            (runtime, report(&course), recorded)
+            (runtime, course, Vec::new(), recorded)
         }
     };
+    let mut report = report(&course);
+    report.blind.extend(flaws);
+    if let (Some(sink), Some(keeper)) = (&mut html, keeper) {
+        let timeline = keeper.finish(&course, &report);
+        sink.write(|out| view::page(out, &report, &timeline, Leads::Findings))?;
+    }
 
     let outcome = match args.fail_on {
         Some(FailOn::Leak) if report.summary.leaked > 0 => Outcome::Leaks,
@@ -90,12 +98,16 @@ async fn watch(
     attached: Attached,
     selection: Selection,
     disk: Option<Disk>,
+    keeper: &mut Option<Keeper>,
 ) -> Result<(Course, Result<()>)> {
     let mut collector = watch::begin(attached, selection, disk)?;
-    let mut progress = Progress::new(Some(args.watch), collector.course.setup.from);
-    watch::until(&mut collector, Some(args.watch), pending(), &mut progress).await?;
+    let progress = Progress::new(Some(args.watch), collector.course.setup.from);
+    let mut observers = (progress, keeper.take());
+    watch::until(&mut collector, Some(args.watch), pending(), &mut observers).await?;
+    let (progress, kept) = observers;
     progress.finish();
-    collector.conclude(NAMED_WITHIN, &mut ())?;
+    *keeper = kept;
+    collector.conclude(NAMED_WITHIN, keeper)?;
     let recorded = collector.close_recording();
     Ok((collector.course, recorded))
 }

@@ -49,6 +49,19 @@ impl Sink {
         Ok(Self::File(Some(file)))
     }
 
+    /// Writes a whole document to it.
+    ///
+    /// # Errors
+    /// As it fails.
+    pub(super) fn write(
+        &mut self,
+        document: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut out = self.writer()?;
+        document(&mut *out)?;
+        out.flush()
+    }
+
     /// The stream to write to.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use anyhow::Result;
 use tokio::time::sleep;
 
 use super::{args::RecordingArgs, interrupted, say};
-use crate::{course::Observer, store::replay::Replay};
+use crate::{course::Observer, model::timeline::Keeper, store::replay::Replay};
 
 /// Between two looks at whether more has been recorded.
 const LOOK: Duration = Duration::from_millis(100);
@@ -18,6 +18,16 @@ pub(super) trait Listener: Observer {
 }
 
 impl Listener for () {}
+
+impl Listener for Keeper {}
+
+impl<T: Listener> Listener for Option<T> {
+    async fn room(&self) {
+        if let Some(listener) = self {
+            listener.room().await;
+        }
+    }
+}
 
 /// Tells all of it; with `--follow` until it ends, or Ctrl-C.
 pub(super) async fn tell(

@@ -1,16 +1,15 @@
 //! `tcpleak timeline`
 
-use std::{future::pending, io::Write as _};
+use std::{future::pending, path::PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::{
     Outcome,
     args::TimelineArgs,
     leaks, load_options,
     output::Sink,
-    replay::{self, Listener},
-    runtime, selection,
+    replay, runtime, selection,
     watch::{self, NAMED_WITHIN},
 };
 use crate::{
@@ -19,10 +18,8 @@ use crate::{
     model::timeline::Keeper,
     selection::Selection,
     store::{disk::Disk, replay::Replay},
-    view,
+    view::{self, Leads},
 };
-
-impl Listener for Keeper {}
 
 /// Watches, or reads a recording, and draws what each connection did.
 pub(super) fn run(args: &TimelineArgs) -> Result<Outcome> {
@@ -30,7 +27,10 @@ pub(super) fn run(args: &TimelineArgs) -> Result<Outcome> {
         None => Sink::Stdout,
         Some(path) => Sink::file(path)?,
     };
-    let mut perfetto = args.perfetto.as_deref().map(Sink::file).transpose()?;
+    let beside = |path: &Option<PathBuf>| path.as_deref().map(Sink::file).transpose();
+    let mut html = beside(&args.html)?;
+    let mut svg = beside(&args.svg)?;
+    let mut perfetto = beside(&args.perfetto)?;
     let from = args.recording.from.as_deref();
     let selection = selection(&args.selection, from.is_none())?;
     let (keeper, course, recorded) = match from {
@@ -49,17 +49,36 @@ pub(super) fn run(args: &TimelineArgs) -> Result<Outcome> {
             (keeper, course, recorded)
         }
     };
-    let timeline = keeper.finish(&course, &leaks::report(&course));
+    let report = leaks::report(&course);
+    let mut timeline = keeper.finish(&course, &report);
+    let (site, connection) = (args.site.as_deref(), args.connection.as_deref());
+    timeline.keep(site, connection);
+    if timeline.sites.is_empty() {
+        none_such(site, connection)?;
+    }
+    if let Some(sink) = &mut html {
+        sink.write(|out| view::page(out, &report, &timeline, Leads::Timeline))?;
+    }
+    if let Some(sink) = &mut svg {
+        sink.write(|out| view::picture(out, &timeline))?;
+    }
     if let Some(sink) = &mut perfetto {
-        let mut out = sink.writer()?;
-        view::perfetto(&mut *out, &timeline)?;
-        out.flush()?;
+        sink.write(|out| view::perfetto(out, &timeline))?;
     }
     let style = sink.style();
-    let mut out = sink.writer()?;
-    view::timeline(&mut *out, &timeline, args.format, args.all, style)?;
-    out.flush()?;
+    sink.write(|out| view::timeline(out, &timeline, args.format, args.all, style))?;
     recorded.map(|()| Outcome::Fine)
+}
+
+/// Nothing is of that name: what to do.
+fn none_such(site: Option<&str>, connection: Option<&str>) -> Result<()> {
+    if let Some(id) = connection {
+        bail!("no connection {id} was seen: `tcpleak ps --format json` gives the id of each");
+    }
+    if let Some(code) = site {
+        bail!("no connection was opened by {code}: `tcpleak timeline` names the code of each");
+    }
+    Ok(())
 }
 
 /// What was watched, and how its recording came out, which takes nothing from the timeline.

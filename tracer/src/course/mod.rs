@@ -66,6 +66,51 @@ impl Observer for () {
     }
 }
 
+/// Both hear it, the first first.
+impl<A: Observer, B: Observer> Observer for (A, B) {
+    fn change(&mut self, change: Change, at: BootTime, connection: &Connection) -> Result<()> {
+        self.0.change(change, at, connection)?;
+        self.1.change(change, at, connection)
+    }
+
+    fn exit(&mut self, at: BootTime, pid: u32) {
+        self.0.exit(at, pid);
+        self.1.exit(at, pid);
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        self.0.settle()?;
+        self.1.settle()
+    }
+
+    fn tick(&mut self, at: BootTime, table: &Table, loss: Loss) -> Result<()> {
+        self.0.tick(at, table, loss)?;
+        self.1.tick(at, table, loss)
+    }
+}
+
+/// Somebody, or nobody.
+impl<T: Observer> Observer for Option<T> {
+    fn change(&mut self, change: Change, at: BootTime, connection: &Connection) -> Result<()> {
+        self.as_mut()
+            .map_or(Ok(()), |to| to.change(change, at, connection))
+    }
+
+    fn exit(&mut self, at: BootTime, pid: u32) {
+        if let Some(to) = self {
+            to.exit(at, pid);
+        }
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        self.as_mut().map_or(Ok(()), Observer::settle)
+    }
+
+    fn tick(&mut self, at: BootTime, table: &Table, loss: Loss) -> Result<()> {
+        self.as_mut().map_or(Ok(()), |to| to.tick(at, table, loss))
+    }
+}
+
 /// Processes that are known, before those without a connection are forgotten.
 const OWNERS_KEPT: usize = 4_096;
 

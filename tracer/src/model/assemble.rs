@@ -19,13 +19,13 @@ use crate::{
     model::{
         connection::{Connection, endpoint},
         frame::{self, CallFrames, Frame, Reach},
-        report::{CodeSite, Group, GroupOwner, Left, Summary},
+        report::{CodeSite, Count, Group, GroupOwner, Left, Summary},
         untrusted::Untrusted,
     },
     table::{
         Table,
         connection::Connection as Tracked,
-        site::{CallStack, SiteKey, Tally},
+        site::{CallStack, Point, SiteKey, Tally},
     },
     tcp::{Role, State},
 };
@@ -334,7 +334,26 @@ fn group(finding: Finding<'_>, code: CodeSite, moment: Moment<'_>) -> Group {
             .map(|connection| Connection::new(connection, moment.clock, moment.now))
             .collect(),
         forecast,
+        curve: curve(tally, moment),
+        lives: tally.lives.clone(),
     }
+}
+
+fn curve(tally: &Tally, moment: Moment<'_>) -> Vec<Count> {
+    let now = Point {
+        at: moment.now,
+        opened: tally.inherited + tally.opened,
+        live: tally.live(),
+    };
+    let points = tally.curve.iter().filter(|point| point.at < moment.now);
+    points
+        .chain([&now])
+        .map(|&Point { at, opened, live }| Count {
+            at: moment.clock.at(at),
+            opened,
+            live,
+        })
+        .collect()
 }
 
 fn left(tally: &Tally, moment: Moment<'_>) -> Left {
@@ -366,7 +385,8 @@ fn code_site(
 }
 
 /// The same for the same name, role, end and code in every run.
-fn site_id(key: &SiteKey, frames: Option<&[Frame]>) -> String {
+#[must_use]
+pub fn site_id(key: &SiteKey, frames: Option<&[Frame]>) -> String {
     let mut hasher = FxHasher::default();
     (key.comm, key.role, key.end).hash(&mut hasher);
     if let Some(frames) = frames {

@@ -12,6 +12,7 @@ use crate::{
         frame::{self, Frame},
         untrusted::Untrusted,
     },
+    table::ages::Ages,
     tcp::{Role, State},
 };
 
@@ -119,6 +120,21 @@ pub struct Group {
     pub connections: Vec<Connection>,
     /// What its owner runs out of.
     pub forecast: Forecast,
+    /// Opened and live in the course of the watch, oldest first.
+    pub curve: Vec<Count>,
+    /// How long those lived that ended, where their opening was seen.
+    pub lives: Ages,
+}
+
+/// How many connections of a group there were at an instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// When.
+    pub at: Timestamp,
+    /// Opened since the watch began, or there before it.
+    pub opened: u64,
+    /// Of those, open then.
+    pub live: u64,
 }
 
 /// Mini-sockets that the kernel still has of a group's ended connections. One that

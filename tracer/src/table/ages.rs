@@ -1,7 +1,10 @@
 //! Many durations in little room. Pure.
 
-/// Buckets: four to an octave over 16 octaves.
-const BUCKETS: usize = 64;
+/// Buckets to an octave.
+const QUARTERS: usize = 4;
+
+/// Buckets: over 16 octaves.
+const BUCKETS: usize = 16 * QUARTERS;
 
 /// The first bucket ends above this, in milliseconds; the last one begins after
 /// some 70 minutes.
@@ -26,6 +29,16 @@ pub struct Cluster {
     pub to_ms: u64,
     /// How many lie there.
     pub count: u64,
+}
+
+impl FromIterator<u64> for Ages {
+    fn from_iter<T: IntoIterator<Item = u64>>(all: T) -> Self {
+        let mut ages = Self::default();
+        for ms in all {
+            ages.record(ms);
+        }
+        ages
+    }
 }
 
 impl Ages {
@@ -99,6 +112,17 @@ impl Ages {
             to_ms: start_ms(last + 1),
             count,
         })
+    }
+
+    /// How many lie in each octave: where it begins, in milliseconds, and their count.
+    /// The first begins at 0, the last has no end.
+    #[must_use]
+    pub fn octaves(&self) -> [(u64, u64); BUCKETS / QUARTERS] {
+        let mut octaves = std::array::from_fn(|octave| (start_ms(octave * QUARTERS), 0));
+        for (index, count) in self.each() {
+            octaves[index / QUARTERS].1 += count;
+        }
+        octaves
     }
 
     fn each(&self) -> impl Iterator<Item = (usize, u64)> {

@@ -13,7 +13,9 @@ use crate::{
         connection::{Connection, Holder},
         event::{Event, EventName},
         frame::Frame,
-        report::{Check, CodeSite, Doctor, Group, GroupOwner, Leaks, Left, Loss, Status, Summary},
+        report::{
+            Check, CodeSite, Count, Doctor, Group, GroupOwner, Leaks, Left, Loss, Status, Summary,
+        },
         untrusted::Untrusted,
     },
     tcp::{ClosedBy, Known, OwnerKnown, Role, State},
@@ -226,6 +228,14 @@ fn group(name: &str, verdict: Verdict, connections: Vec<Connection>) -> Group {
             }),
             ports: None,
         },
+        curve: (1..=4)
+            .map(|quarter| Count {
+                at: noon((quarter - 4) * 15_000),
+                opened: 10 * quarter.unsigned_abs(),
+                live: live * quarter.unsigned_abs() / 4,
+            })
+            .collect(),
+        lives: [30, 400, 450, 9_000].into_iter().collect(),
     }
 }
 

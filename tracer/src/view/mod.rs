@@ -8,9 +8,12 @@
 mod check;
 mod csv;
 mod doctor;
+mod drawn;
 mod json;
 mod leaks;
+mod page;
 mod perfetto;
+mod picture;
 mod ps;
 mod table;
 mod text;
@@ -28,7 +31,9 @@ pub use self::{
     check::{CheckFormat, check},
     doctor::doctor,
     leaks::{LeaksOptions, leaks},
+    page::{Leads, page},
     perfetto::perfetto,
+    picture::picture,
     ps::ps,
     text::{bytes, duration},
     timeline::{TimelineFormat, timeline},

@@ -123,6 +123,11 @@ pub fn duration(ms: u64) -> String {
     }
 }
 
+/// As [`duration`], between two instants.
+pub(super) fn between(from: jiff::Timestamp, to: jiff::Timestamp) -> String {
+    duration(u64::try_from(to.duration_since(from).as_millis()).unwrap_or(0))
+}
+
 /// A span of microseconds: `250 us`, `1.5 ms`, then as `duration`.
 pub(super) fn microseconds(us: u64) -> String {
     match us {

@@ -103,7 +103,7 @@ const PASSED_ON: usize = 400;
 
 #[test]
 fn snapshots_go_on_where_nothing_is_lost() -> Result<()> {
-    let (finished, ()) = unless_lossy(|| {
+    let finished = unless_lossy(|| {
         let port = free_port()?;
         let tcpleak = Tcpleak::watching(&format!("trace --port {port} --format jsonl"))?;
         let mut passed = Program::start("passed_on", &format!("{PASSED_ON} {port}"))?;
@@ -115,7 +115,7 @@ fn snapshots_go_on_where_nothing_is_lost() -> Result<()> {
             let is_it = |event: &Value| event["event"] == "gone" && event["pid"] == holder;
             Ok(tcpleak.lines()?.iter().any(is_it).then_some(()))
         })?;
-        Ok((tcpleak.interrupt()?, ()))
+        tcpleak.interrupt()?.whole()
     })?;
     let said = finished.stderr;
     assert!(said.contains(" 0 connections repaired"), "{said}");
@@ -213,13 +213,22 @@ fn after_a_storm_that_it_slept_through_it_knows_what_is_open() -> Result<()> {
         phantoms = told.difference(&held).cloned().collect();
         Ok((unknown.is_empty() && phantoms.is_empty()).then_some(()))
     });
-    mended.with_context(|| format!("not told: {unknown:?}, gone: {phantoms:?}"))?;
+    mended
+        .with_context(|| format!("not told: {unknown:?}, gone: {phantoms:?}"))
+        .with_context(|| told_of(&tcpleak, phantoms.first()))?;
     println!("mended after {:?}", since.elapsed());
     drop(open);
     let finished = tcpleak.interrupt()?;
     println!("{}", finished.stderr);
     assert_ne!(finished.lost()?, 0);
     Ok(())
+}
+
+/// What was told of the connection with these ends.
+fn told_of(tcpleak: &Tcpleak, of: Option<&(String, String)>) -> String {
+    let lines = tcpleak.lines().unwrap_or_default();
+    let lines = lines.iter().filter(|line| ends(line).as_ref() == of);
+    lines.map(|line| format!("{line}\n")).collect()
 }
 
 #[test]

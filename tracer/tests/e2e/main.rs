@@ -7,6 +7,7 @@
 //! They need root and are run by `cargo xtask test`. A test that cannot run
 //! fails, with the reason.
 
+mod browser;
 mod check;
 mod complaints;
 mod fallback;

@@ -97,7 +97,7 @@ fn run(seed: u32, count: usize) -> Result<(Finished, Run)> {
         read,
         open,
     };
-    Ok((finished, run))
+    Ok((finished.whole()?, run))
 }
 
 impl Run {

@@ -208,7 +208,8 @@ fn a_report_is_not_lost_with_its_recording() -> Result<()> {
         "{}",
         finished.stderr
     );
-    let seen = finished.json()?["summary"]["connections_seen"].as_u64();
+    let report: Value = serde_json::from_str(&finished.stdout)?;
+    let seen = report["summary"]["connections_seen"].as_u64();
     assert!(seen > Some(1_000), "{seen:?} connections");
     drop(small);
     Ok(())

@@ -81,7 +81,7 @@ fn traced_curls(
         Ok((gone >= 2 * requests).then_some(()))
     })?;
     noise.finish()?;
-    Ok((tcpleak.interrupt()?, pids))
+    Ok((tcpleak.interrupt()?.whole()?, pids))
 }
 
 /// The events of one connection: first `open`, then `established`, last `gone`,

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Each program, and the package that brings it.
-pub(crate) const TOOLS: [(&str, &str); 11] = [
+pub(crate) const TOOLS: [(&str, &str); 13] = [
     ("nginx", "nginx"),
     ("curl", "curl"),
     ("python3", "python3"),
@@ -23,6 +23,8 @@ pub(crate) const TOOLS: [(&str, &str); 11] = [
     ("strace", "strace"),
     ("gcc", "gcc"),
     ("go", "golang-go"),
+    ("chromium", "chromium"),
+    ("chromedriver", "chromium-driver"),
 ];
 
 /// Installs the packages of the programs that are missing.

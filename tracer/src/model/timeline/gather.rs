@@ -12,6 +12,7 @@ use crate::{
     course::{Course, Observer},
     decode::Comm,
     model::{
+        assemble::site_id,
         connection::Connection,
         frame::{CallFrames, call_site},
         report::{Leaks, Loss},
@@ -23,7 +24,7 @@ use crate::{
         connection::{ConnId, Connection as Tracked},
         site::{CallStack, SiteKey},
     },
-    tcp::Role,
+    tcp::{Known, Role},
 };
 
 /// Connections that ended and are kept, some 40 MB; those past it are counted.
@@ -45,7 +46,17 @@ pub struct Keeper {
     ended: Vec<Tracked>,
     left_out: u64,
     moved: FxHashMap<ConnId, Vec<BootTime>>,
+    resent: FxHashMap<ConnId, Resent>,
     exits: FxHashMap<u32, BootTime>,
+}
+
+/// Segments of a connection that were sent again.
+#[derive(Debug)]
+struct Resent {
+    /// So many by now.
+    count: u32,
+    /// When there were more than before.
+    at: Vec<BootTime>,
 }
 
 impl Keeper {
@@ -57,6 +68,7 @@ impl Keeper {
             ended: Vec::new(),
             left_out: 0,
             moved: FxHashMap::default(),
+            resent: FxHashMap::default(),
             exits: FxHashMap::default(),
         }
     }
@@ -91,6 +103,27 @@ impl Keeper {
                 all.remove(0);
             }
             all.push(moved);
+        }
+    }
+
+    fn note_resent(&mut self, at: BootTime, connection: &Tracked) {
+        let count = connection.retransmits;
+        let is_full = self.resent.len() >= MAX_MOVED;
+        match self.resent.get_mut(&connection.id) {
+            Some(resent) if count > resent.count => {
+                resent.count = count;
+                if resent.at.len() < MAX_INSTANTS {
+                    resent.at.push(at);
+                }
+            }
+            Some(_) => {}
+            None if count == 0 || is_full => {}
+            // What was sent again before the trace began has no time.
+            None => {
+                let is_new = connection.known == Known::Observed;
+                let at = if is_new { vec![at] } else { Vec::new() };
+                self.resent.insert(connection.id, Resent { count, at });
+            }
         }
     }
 
@@ -129,6 +162,7 @@ impl Keeper {
                 ..SiteKey::of(tracked, pid, comm)
             };
             let site = sites.entry((key, code)).or_insert_with(|| Site {
+                id: site_id(&key, frames.as_ref().map(|stack| &stack.frames[..])),
                 pid: tracked.owner.map(|owner| owner.pid),
                 comm: tracked
                     .owner
@@ -190,18 +224,29 @@ impl Keeper {
             (MarkKind::Reset, reset),
             (MarkKind::Exit, exit.map(|&exit| clock.at(exit))),
         ];
+        let marks = marks.into_iter();
         let mut marks: Vec<Mark> = marks
-            .into_iter()
             .filter_map(|(kind, at)| Some(Mark { kind, at: at? }))
             .collect();
+        let resent = self.resent.get(&tracked.id);
+        marks.extend(
+            resent
+                .into_iter()
+                .flat_map(|resent| &resent.at)
+                .map(|&at| Mark {
+                    kind: MarkKind::Retransmit,
+                    at: clock.at(at),
+                }),
+        );
         marks.sort_by_key(|mark| mark.at);
         marks
     }
 }
 
 impl Observer for Keeper {
-    fn change(&mut self, change: Change, _: BootTime, connection: &Tracked) -> Result<()> {
+    fn change(&mut self, change: Change, at: BootTime, connection: &Tracked) -> Result<()> {
         if change == Change::Gone && self.wants(connection) {
+            self.note_resent(at, connection);
             if self.ended.len() < MAX_ENDED {
                 self.ended.push(connection.clone());
             } else {
@@ -219,6 +264,7 @@ impl Observer for Keeper {
         for connection in table.open() {
             if self.wants(connection) {
                 self.note_moved(at, connection);
+                self.note_resent(at, connection);
             }
         }
         Ok(())

@@ -57,6 +57,8 @@ named! {
         AppClose = "app-close",
         /// A RST.
         Reset = "reset",
+        /// Segments were sent again; known to the second.
+        Retransmit = "retransmit",
         /// The owner's process ended.
         Exit = "exit",
     }
@@ -89,6 +91,8 @@ pub struct Row {
 /// The connections that one piece of code opened or accepted, to one end.
 #[derive(Clone, Debug)]
 pub struct Site {
+    /// As in the report of `leaks`.
+    pub id: String,
     /// Process id; `None` where it is not known.
     pub pid: Option<u32>,
     /// Its name.
@@ -116,6 +120,27 @@ pub struct Timeline {
     pub left_out: u64,
     /// What was lost.
     pub loss: Loss,
+}
+
+impl Timeline {
+    /// Leaves nothing but the connections of sites that `code` names, by their id or a
+    /// part of their call site, and of those the one of this id. Where it is `None`,
+    /// all.
+    pub fn keep(&mut self, code: Option<&str>, connection: Option<&str>) {
+        self.sites.retain_mut(|site| {
+            let is_named = |code: &str| {
+                let call_site = site.call_site.as_ref().map(|frame| frame.text());
+                site.id == code || call_site.is_some_and(|text| text.raw().contains(code))
+            };
+            let is_it = |row: &Row| connection.is_none_or(|id| row.connection.id == id);
+            if code.is_none_or(is_named) {
+                site.rows.retain(is_it);
+            } else {
+                site.rows.clear();
+            }
+            !site.rows.is_empty()
+        });
+    }
 }
 
 /// Payload that moved less than this many milliseconds ago makes a connection active.

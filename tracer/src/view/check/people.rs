@@ -10,7 +10,7 @@ use crate::{
     },
     view::{
         table::{self, COMM_WIDTH, Columns},
-        text::{Colour, Page, clip, count, duration, loss_sentence},
+        text::{Colour, Page, between, clip, count, loss_sentence},
     },
 };
 
@@ -111,8 +111,7 @@ fn site(page: &mut Page<'_>, finding: &Finding, verbose: bool) -> io::Result<()>
 /// What was found, and how the command ended.
 fn closing(run: &Run) -> String {
     let counts = &run.counts;
-    let span = run.window.1.duration_since(run.window.0).as_millis();
-    let span = duration(u64::try_from(span).unwrap_or(0));
+    let span = between(run.window.0, run.window.1);
     let ended = match run.ended {
         Ended::Exited(0) => "The command succeeded".to_owned(),
         Ended::Exited(code) => format!("The command failed with exit code {code}"),

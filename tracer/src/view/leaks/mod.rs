@@ -2,6 +2,7 @@
 
 mod document;
 mod people;
+pub(super) mod words;
 
 use std::io::{self, Write};
 

@@ -4,7 +4,10 @@ use std::io;
 
 use jiff::Timestamp;
 
-use super::LeaksOptions;
+use super::{
+    LeaksOptions,
+    words::{closing, counts, end, is_finding, left, number_of, owner, running_out},
+};
 use crate::{
     diagnosis::{Class, Evidence, explain, forecast::Supply},
     model::{
@@ -13,8 +16,8 @@ use crate::{
     },
     tcp::Role,
     view::{
-        table::{self, COMM_WIDTH, Columns},
-        text::{Colour, Page, clip, count, duration, loss_sentence},
+        table::{self, Columns},
+        text::{Colour, Page, clip, count, loss_sentence},
     },
 };
 
@@ -71,10 +74,6 @@ pub(super) fn write(page: &mut Page<'_>, report: &Leaks, options: LeaksOptions) 
         None => Colour::Green,
     };
     page.hanging("", 0, Some(colour), closing(report))
-}
-
-fn is_finding(group: &Group) -> bool {
-    !matches!(group.verdict.class, Class::Healthy | Class::Unknown)
 }
 
 const fn colour_of(class: Class) -> Colour {
@@ -152,43 +151,6 @@ fn block(
     }
 }
 
-/// How much is left, and for how long.
-fn running_out(what: &str, supply: Supply) -> String {
-    let percent = supply.used.saturating_mul(100) / supply.limit.max(1);
-    let used = format!(
-        "{} of {} {what} used ({percent} %)",
-        supply.used, supply.limit
-    );
-    match supply.hours_left {
-        Some(hours) => format!(
-            "{used}, {:.0} more an hour: full in {hours:.1} hours",
-            supply.growth_per_hour
-        ),
-        None => used,
-    }
-}
-
-/// `comm[pid]`.
-fn owner(owner: &GroupOwner) -> String {
-    let comm = owner.comm.as_ref().map_or_else(
-        || "unknown process".to_owned(),
-        |comm| clip(&comm.to_string(), COMM_WIDTH),
-    );
-    match (owner.pid, owner.processes) {
-        (Some(pid), _) => format!("{comm}[{pid}]"),
-        (None, 2..) => format!("{comm} ({} processes, exited)", owner.processes),
-        (None, _) => comm,
-    }
-}
-
-/// What the owner is to whom.
-fn end(group: &Group) -> String {
-    match group.role {
-        Role::Client => format!("client of {}", group.remote),
-        Role::Server | Role::Listener => format!("{} on port {}", group.role, group.local_port),
-    }
-}
-
 /// Which code opened or accepted them: the frame that names it best and those that
 /// called it; with `--verbose` all.
 fn site(page: &mut Page<'_>, group: &Group, options: LeaksOptions) -> io::Result<()> {
@@ -237,50 +199,6 @@ fn whereabouts(page: &mut Page<'_>, owner: &GroupOwner) -> io::Result<()> {
     Ok(())
 }
 
-fn counts(group: &Group) -> String {
-    let (more, why) = if group.incomplete {
-        ("+", " (records were lost)")
-    } else {
-        ("", "")
-    };
-    let mut text = format!(
-        "{} live, {}{more} opened, {}{more} closed{why}",
-        group.live, group.opened, group.closed
-    );
-    if group.inherited > 0 {
-        text += &format!(", {} from before the watch", group.inherited);
-    }
-    let states: Vec<_> = group
-        .states
-        .iter()
-        .map(|(state, n)| format!("{n} {state}"))
-        .collect();
-    if !states.is_empty() {
-        text += &format!("; {}", states.join(", "));
-    }
-    match group.oldest_age_ms {
-        Some(age) => text += &format!("; oldest {}", duration(age)),
-        None if group.live > 0 => text += "; oldest from before the watch",
-        None => {}
-    }
-    text
-}
-
-/// What ended ones have left in the kernel, and for how long.
-fn left(group: &Group, now: Timestamp) -> Option<String> {
-    let left = group.lingering;
-    let until = left.until?;
-    let lots = [(left.time_wait, "TIME_WAIT"), (left.fin_wait2, "FIN_WAIT2")];
-    let lots = lots.into_iter().filter(|(n, _)| *n > 0);
-    let lots: Vec<_> = lots.map(|(n, state)| format!("{n} in {state}")).collect();
-    let last = until.duration_since(now).as_millis();
-    Some(format!(
-        "{}, the last for another {}",
-        lots.join(", "),
-        duration(u64::try_from(last).unwrap_or(0))
-    ))
-}
-
 /// What the default leaves out, in one line.
 fn hidden(page: &mut Page<'_>, groups: &[Group]) -> io::Result<()> {
     let healthy = number_of(groups, Class::Healthy);
@@ -296,58 +214,4 @@ fn hidden(page: &mut Page<'_>, groups: &[Group]) -> io::Result<()> {
         return Ok(());
     }
     page.text(format_args!("{}: --all shows them.", parts.join(", ")))
-}
-
-fn number_of(groups: &[Group], class: Class) -> u64 {
-    groups
-        .iter()
-        .filter(|group| group.verdict.class == class)
-        .map(|_| 1)
-        .sum()
-}
-
-/// What was seen, and what to do next.
-fn closing(report: &Leaks) -> String {
-    let summary = &report.summary;
-    let span = report.window.1.duration_since(report.window.0).as_millis();
-    let watched = duration(u64::try_from(span).unwrap_or(0));
-    if summary.connections_seen == 0 {
-        return format!(
-            "No connection was seen in {watched}: watch while the service is under load, and \
-             check the filters (--pid, --port, --cgroup)."
-        );
-    }
-    let seen = format!(
-        "{} watched for {watched}",
-        count(summary.connections_seen, "connection")
-    );
-    let Some(worst) = report.groups.iter().find(|group| is_finding(group)) else {
-        return match number_of(&report.groups, Class::Unknown) {
-            0 => format!(
-                "No leak found: {seen}. A slow leak shows in a longer watch (--for 10m), or under \
-                 load."
-            ),
-            early => format!(
-                "No leak found yet: {seen}, but {} had too little traffic to tell. Watch longer \
-                 (--for 10m), or under load.",
-                count(early, "site")
-            ),
-        };
-    };
-    let found = match (summary.leaked, summary.stuck) {
-        (0, 0) => "No leak".to_owned(),
-        (0, stuck) => format!("No leak, but {} stuck", count(stuck, "connection")),
-        (leaked, 0) => format!("{} leaked", count(leaked, "connection")),
-        (leaked, stuck) => format!("{} leaked and {stuck} stuck", count(leaked, "connection")),
-    };
-    let verb = match worst.verdict.class {
-        Class::Leak | Class::Stuck => "Fix",
-        _ => "Look at",
-    };
-    format!(
-        "{found}; {seen}. {verb} first: {} in {}, {}.",
-        worst.verdict.code,
-        owner(&worst.owner),
-        end(worst)
-    )
 }

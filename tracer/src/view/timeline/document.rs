@@ -24,6 +24,7 @@ pub(super) struct Document<'a> {
 
 #[derive(Serialize)]
 struct SiteOf<'a> {
+    id: &'a str,
     pid: Option<u32>,
     comm: Option<&'a str>,
     role: Role,
@@ -35,6 +36,7 @@ struct SiteOf<'a> {
 impl<'a> Document<'a> {
     pub(super) fn new(timeline: &'a Timeline) -> Self {
         let sites = timeline.sites.iter().map(|site| SiteOf {
+            id: &site.id,
             pid: site.pid,
             comm: json::raw(site.comm.as_ref()),
             role: site.role,

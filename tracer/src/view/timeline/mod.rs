@@ -9,12 +9,13 @@ use jiff::Timestamp;
 
 use super::{
     Style, json,
-    table::{COMM_WIDTH, clock},
-    text::{Colour, Page, clip, count, duration, loss_sentence},
+    leaks::words::{process, side},
+    table::clock,
+    text::{Colour, Page, between, clip, count, loss_sentence},
 };
 use crate::{
     model::{
-        connection::endpoint,
+        connection::{Connection, endpoint},
         timeline::{Mark, MarkKind, Phase, Row, Site, Span, Timeline},
     },
     tcp::Role,
@@ -79,10 +80,12 @@ const fn letter(phase: Phase) -> char {
     }
 }
 
-const fn mark_letter(kind: MarkKind) -> char {
+/// The letter of a mark.
+pub(in crate::view) const fn mark_letter(kind: MarkKind) -> char {
     match kind {
         MarkKind::AppClose => 'C',
         MarkKind::Reset => 'R',
+        MarkKind::Retransmit => 'r',
         MarkKind::Exit => 'E',
     }
 }
@@ -211,7 +214,8 @@ fn people(page: &mut Page<'_>, timeline: &Timeline, all: bool) -> io::Result<()>
     }
     let mut used = BTreeSet::new();
     for site in &timeline.sites {
-        heading(page, site)?;
+        page.blank()?;
+        page.coloured(Colour::Blue, heading(site))?;
         let is_folded = !all && site.rows.len() > FOLDED_PAST;
         let mut shown: Vec<&Row> = site.rows.iter().collect();
         if is_folded {
@@ -239,37 +243,36 @@ fn people(page: &mut Page<'_>, timeline: &Timeline, all: bool) -> io::Result<()>
         ))?;
     }
     let rows: usize = timeline.sites.iter().map(|site| site.rows.len()).sum();
-    let ms = to.duration_since(from).as_millis();
     page.text(format_args!(
         "{} of {} in {}. {}",
         count(rows as u64, "connection"),
         count(timeline.sites.len() as u64, "site"),
-        duration(u64::try_from(ms).unwrap_or(0)),
+        between(from, to),
         loss_sentence(&timeline.loss)
     ))
 }
 
-fn heading(page: &mut Page<'_>, site: &Site) -> io::Result<()> {
-    let comm = site.comm.as_ref().map_or_else(
-        || "unknown process".to_owned(),
-        |comm| clip(&comm.to_string(), COMM_WIDTH),
-    );
-    let pid = site.pid.map_or_else(String::new, |pid| format!("[{pid}]"));
-    let end = match site.role {
-        Role::Client => format!("client of {}", endpoint(site.end)),
-        Role::Server | Role::Listener => format!("{} on port {}", site.role, site.end.port()),
-    };
+/// Who, to whom, by which code: how many, and what is said of them.
+pub(in crate::view) fn heading(site: &Site) -> String {
+    let owner = process(site.comm.as_ref(), site.pid, 1);
+    let end = side(site.role, &endpoint(site.end), site.end.port());
     let code = site.call_site.as_ref();
     let code = code.map_or_else(String::new, |frame| format!(", at {frame}"));
     let open = site.rows.iter().filter(|row| row.is_open).count();
     let verdict = site.rows.iter().find_map(|row| row.verdict);
     let verdict = verdict.map_or_else(String::new, |verdict| format!("; {verdict}"));
-    let text = format!(
-        "{comm}{pid}, {end}{code}: {}, {open} open{verdict}",
+    format!(
+        "{owner}, {end}{code}: {}, {open} open{verdict}",
         count(site.rows.len() as u64, "connection")
-    );
-    page.blank()?;
-    page.coloured(Colour::Blue, text)
+    )
+}
+
+/// The end that tells a connection from the others of its site.
+pub(in crate::view) fn own_end(connection: &Connection) -> &str {
+    match connection.role {
+        Role::Client => &connection.local,
+        Role::Server | Role::Listener => &connection.remote,
+    }
 }
 
 fn bar_of(page: &mut Page<'_>, axis: &Axis, row: &Row) -> io::Result<()> {
@@ -277,11 +280,6 @@ fn bar_of(page: &mut Page<'_>, axis: &Axis, row: &Row) -> io::Result<()> {
     let fd = connection
         .fd
         .map_or_else(|| "-".to_owned(), |fd| fd.to_string());
-    // The end that tells it from the others of its site.
-    let end = match connection.role {
-        Role::Client => &connection.local,
-        Role::Server | Role::Listener => &connection.remote,
-    };
     let state = if row.is_open {
         connection.state.name()
     } else {
@@ -290,7 +288,7 @@ fn bar_of(page: &mut Page<'_>, axis: &Axis, row: &Row) -> io::Result<()> {
     writeln!(
         page.out,
         "{fd:>FD_WIDTH$} {:END_WIDTH$} |{}| {state}",
-        clip(end, END_WIDTH),
+        clip(own_end(connection), END_WIDTH),
         painted(&axis.bar(row), page.style.color),
     )
 }
@@ -309,4 +307,4 @@ fn legend(page: &mut Page<'_>, used: &BTreeSet<Phase>) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -30,7 +30,8 @@ fn row(number: i64, history: &[(State, i64)], closed: Option<i64>) -> Row {
     }
 }
 
-fn example(many: i64) -> Timeline {
+/// Three connections of a site, and so many more.
+pub(in crate::view) fn example(many: i64) -> Timeline {
     use State::{Close, CloseWait, Established, SynSent};
     let mut rows = vec![
         row(
@@ -61,6 +62,7 @@ fn example(many: i64) -> Timeline {
         host: Untrusted::from("host"),
         window: (noon(0), noon(60_000)),
         sites: vec![Site {
+            id: "5f3a9c".to_owned(),
             pid: Some(4_242),
             comm: Some(Untrusted::from("evil\u{1b}[2J")),
             role: Role::Client,

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{Actors, ROLES, by_id, ended, is_whole, names, of, total};
+use super::{Actors, ROLES, by_id, ended, is_whole, names, of, total, unless_lossy};
 use crate::support::{
     Nginx, Program, Tcpleak,
     net::ss,
@@ -26,43 +26,48 @@ const CUT: Duration = Duration::from_micros(2);
 
 #[test]
 fn bcc_3307_times_are_right_when_sockets_are_reused() -> Result<()> {
-    const COUNT: usize = 300;
-    let mut actors = Actors::start("")?;
-    let tcpleak = Tcpleak::watching(&format!("trace --remote {} --format jsonl", actors.address))?;
-    let said = actors.ask(&format!("again {COUNT}"))?;
-    let events = ended(tcpleak, 2 * COUNT)?;
-    for (role, closes) in [("client", true), ("server", false)] {
-        // All have the same ends, and are told in order.
-        let mut gone: Vec<&Value> = of(&events, "gone", role).collect();
-        gone.sort_by_key(|gone| gone["opened_at"].as_str());
-        assert_eq!(gone.len(), COUNT);
-        let ids: BTreeSet<&str> = gone.iter().filter_map(|gone| gone["id"].as_str()).collect();
-        assert_eq!(ids.len(), COUNT, "an id names one connection");
-        for (gone, times) in gone.iter().zip(list(&said, "times")?) {
-            let steps = Steps::new(times)?;
-            assert_eq!(gone["known"], "observed", "{gone}");
-            steps.connects_at(time(gone, "opened_at")?, gone);
-            steps.connects_at(time(gone, "established_at")?, gone);
-            if closes {
-                let lived =
-                    time(gone, "app_closed_at")?.duration_since(time(gone, "opened_at")?)?;
-                steps.lasts(lived, gone);
+    unless_lossy(|| {
+        const COUNT: usize = 300;
+        let mut actors = Actors::start("")?;
+        let tcpleak =
+            Tcpleak::watching(&format!("trace --remote {} --format jsonl", actors.address))?;
+        let said = actors.ask(&format!("again {COUNT}"))?;
+        let events = ended(tcpleak, 2 * COUNT)?;
+        for (role, closes) in [("client", true), ("server", false)] {
+            // All have the same ends, and are told in order.
+            let mut gone: Vec<&Value> = of(&events, "gone", role).collect();
+            gone.sort_by_key(|gone| gone["opened_at"].as_str());
+            assert_eq!(gone.len(), COUNT);
+            let ids: BTreeSet<&str> = gone.iter().filter_map(|gone| gone["id"].as_str()).collect();
+            assert_eq!(ids.len(), COUNT, "an id names one connection");
+            for (gone, times) in gone.iter().zip(list(&said, "times")?) {
+                let steps = Steps::new(times)?;
+                assert_eq!(gone["known"], "observed", "{gone}");
+                steps.connects_at(time(gone, "opened_at")?, gone);
+                steps.connects_at(time(gone, "established_at")?, gone);
+                if closes {
+                    let lived =
+                        time(gone, "app_closed_at")?.duration_since(time(gone, "opened_at")?)?;
+                    steps.lasts(lived, gone);
+                }
             }
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// A client that chose its port itself keeps it when the kernel takes the other
 /// port away, at a reset by close.
 #[test]
 fn bcc_3307_by_port_the_end_of_a_reused_address_is_told_too() -> Result<()> {
-    let mut actors = Actors::start("")?;
-    let tcpleak = actors.trace()?;
-    actors.ask("again 3")?;
-    let events = ended(tcpleak, 6)?;
-    by_id(&events)?.values().for_each(|told| is_whole(told));
-    Ok(())
+    unless_lossy(|| {
+        let mut actors = Actors::start("")?;
+        let tcpleak = actors.trace()?;
+        actors.ask("again 3")?;
+        let events = ended(tcpleak, 6)?;
+        by_id(&events)?.values().for_each(|told| is_whole(told));
+        Ok(())
+    })
 }
 
 fn time(event: &Value, name: &str) -> Result<SystemTime> {
@@ -103,73 +108,79 @@ impl Steps {
 
 #[test]
 fn elastic_ebpf_217_the_close_of_an_idle_connection_is_told() -> Result<()> {
-    let mut actors = Actors::start("")?;
-    let tcpleak = actors.trace()?;
-    actors.ask("open 2")?;
-    // No payload ever, and nothing else that happens.
-    tcpleak.wait_line("a connection", |event| event["event"] == "established")?;
-    actors.ask("close client")?;
-    let events = ended(tcpleak, 4)?;
-    for role in ROLES {
-        for name in ["app-close", "gone"] {
-            let told: Vec<&Value> = of(&events, name, role).collect();
-            assert_eq!(told.len(), 2, "{name} of the {role}: {events:#?}");
-            for event in told {
-                assert_eq!(event["tx_bytes"], 0, "{event}");
+    unless_lossy(|| {
+        let mut actors = Actors::start("")?;
+        let tcpleak = actors.trace()?;
+        actors.ask("open 2")?;
+        // No payload ever, and nothing else that happens.
+        tcpleak.wait_line("a connection", |event| event["event"] == "established")?;
+        actors.ask("close client")?;
+        let events = ended(tcpleak, 4)?;
+        for role in ROLES {
+            for name in ["app-close", "gone"] {
+                let told: Vec<&Value> = of(&events, name, role).collect();
+                assert_eq!(told.len(), 2, "{name} of the {role}: {events:#?}");
+                for event in told {
+                    assert_eq!(event["tx_bytes"], 0, "{event}");
+                }
             }
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 #[test]
 fn coroot_node_agent_373_a_nonblocking_connect_is_no_failure() -> Result<()> {
-    let mut actors = Actors::start("")?;
-    let tcpleak = actors.trace()?;
-    actors.ask("nonblocking")?;
-    actors.ask("close client")?;
-    let events = ended(tcpleak, 2)?;
-    by_id(&events)?.values().for_each(|events| is_whole(events));
-    let failed = events.iter().find(|e| e["event"] == "connect-failed");
-    assert_eq!(failed, None);
-    let mut gone = of(&events, "gone", "client");
-    let gone = gone.next().context("no client")?;
-    // EINPROGRESS is what connect(2) said; it is not what the connection died of.
-    assert_eq!(gone["connect_errno"], 115, "{gone}");
-    assert_eq!(gone["error"], Value::Null, "{gone}");
-    Ok(())
+    unless_lossy(|| {
+        let mut actors = Actors::start("")?;
+        let tcpleak = actors.trace()?;
+        actors.ask("nonblocking")?;
+        actors.ask("close client")?;
+        let events = ended(tcpleak, 2)?;
+        by_id(&events)?.values().for_each(|events| is_whole(events));
+        let failed = events.iter().find(|e| e["event"] == "connect-failed");
+        assert_eq!(failed, None);
+        let mut gone = of(&events, "gone", "client");
+        let gone = gone.next().context("no client")?;
+        // EINPROGRESS is what connect(2) said; it is not what the connection died of.
+        assert_eq!(gone["connect_errno"], 115, "{gone}");
+        assert_eq!(gone["error"], Value::Null, "{gone}");
+        Ok(())
+    })
 }
 
 #[test]
 fn inspektor_gadget_3929_a_killed_connect_is_no_success() -> Result<()> {
-    let mut blocked = Program::start("blocked", "")?;
-    let port = blocked.hear()?["port"].clone();
-    let port = u16::try_from(port.as_u64().context("no port")?)?;
-    let tcpleak = Tcpleak::watching(&format!("trace --port {port} --format jsonl"))?;
-    let said = blocked.ask("block 4")?;
-    let pids = numbers(&said, "pids")?;
-    wait_for("all to wait for an answer", || {
-        let waiting = ss(port)?.into_iter().filter(|s| s.state == "SYN_SENT");
-        Ok((waiting.count() == pids.len()).then_some(()))
-    })?;
-    blocked.ask("kill")?;
-    let events = ended(tcpleak, pids.len())?;
-    let ends = by_id(&events)?;
-    let of_killed = |pid: i64| {
-        let mut ends = ends.values().filter(move |events| events[0]["pid"] == pid);
-        ends.next().with_context(|| format!("nothing of {pid}"))
-    };
-    for pid in pids {
-        let told = of_killed(pid)?;
-        let names = names(told);
-        assert!(!names.contains(&"established"), "{told:#?}");
-        let gone = told.last().context("no event")?;
-        assert_eq!(gone["event"], "gone", "{told:#?}");
-        assert_eq!(gone["closed_by"], "exit", "{gone}");
-        assert_eq!(gone["established_at"], Value::Null, "{gone}");
-        assert_ne!(gone["connect_errno"], 0, "{gone}");
-    }
-    Ok(())
+    unless_lossy(|| {
+        let mut blocked = Program::start("blocked", "")?;
+        let port = blocked.hear()?["port"].clone();
+        let port = u16::try_from(port.as_u64().context("no port")?)?;
+        let tcpleak = Tcpleak::watching(&format!("trace --port {port} --format jsonl"))?;
+        let said = blocked.ask("block 4")?;
+        let pids = numbers(&said, "pids")?;
+        wait_for("all to wait for an answer", || {
+            let waiting = ss(port)?.into_iter().filter(|s| s.state == "SYN_SENT");
+            Ok((waiting.count() == pids.len()).then_some(()))
+        })?;
+        blocked.ask("kill")?;
+        let events = ended(tcpleak, pids.len())?;
+        let ends = by_id(&events)?;
+        let of_killed = |pid: i64| {
+            let mut ends = ends.values().filter(move |events| events[0]["pid"] == pid);
+            ends.next().with_context(|| format!("nothing of {pid}"))
+        };
+        for pid in pids {
+            let told = of_killed(pid)?;
+            let names = names(told);
+            assert!(!names.contains(&"established"), "{told:#?}");
+            let gone = told.last().context("no event")?;
+            assert_eq!(gone["event"], "gone", "{told:#?}");
+            assert_eq!(gone["closed_by"], "exit", "{gone}");
+            assert_eq!(gone["established_at"], Value::Null, "{gone}");
+            assert_ne!(gone["connect_errno"], 0, "{gone}");
+        }
+        Ok(())
+    })
 }
 
 #[test]

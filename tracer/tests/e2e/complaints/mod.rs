@@ -11,7 +11,12 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::support::{Program, Tcpleak, report::list, tcpleak::Finished, wait_for};
+use crate::support::{
+    Program, Tcpleak,
+    report::list,
+    tcpleak::{Finished, unless_lossy},
+    wait_for,
+};
 
 /// Both ends of a connection.
 const ROLES: [&str; 2] = ["client", "server"];
@@ -88,9 +93,9 @@ fn of<'a>(
         .filter(move |event| event["event"] == name && event["role"] == role)
 }
 
-/// All events, once that many sockets are gone.
+/// All events, once that many sockets are gone, of a trace that lost none.
 fn ended(tcpleak: Tcpleak, sockets: usize) -> Result<Vec<Value>> {
-    finished(tcpleak, sockets)?.lines()
+    finished(tcpleak, sockets)?.whole()?.lines()
 }
 
 /// Waits until that many sockets are gone, and ends the trace.

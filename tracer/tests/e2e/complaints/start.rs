@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::{Actors, ROLES, by_id, ended, finished, is_whole, names, of, total};
+use super::{Actors, ROLES, by_id, ended, is_whole, names, of, total};
 use crate::support::{
     Program, Tcpleak,
     report::{numbers, states},
@@ -19,14 +19,13 @@ const COUNT: usize = 6;
 #[test]
 fn scope_2689_opened_before_and_closed_after_the_start_is_one() -> Result<()> {
     const HELD: usize = 200;
-    let (traced, (actors, watch)) = unless_lossy(|| {
+    let (events, actors, watch) = unless_lossy(|| {
         let mut actors = Actors::start("")?;
         actors.ask(&format!("open {HELD}"))?;
         let (tcpleak, watch) = (actors.trace()?, actors.watch()?);
         actors.ask("close client")?;
-        Ok((finished(tcpleak, 2 * HELD)?, (actors, watch)))
+        Ok((ended(tcpleak, 2 * HELD)?, actors, watch))
     })?;
-    let events = traced.lines()?;
     for told in by_id(&events)?.values() {
         let names = names(told);
         let gone = told.last().context("no event")?;
@@ -83,35 +82,39 @@ fn scope_2700_churn_at_the_start_is_told_at_most_once() -> Result<()> {
 
 #[test]
 fn scope_3645_accepted_after_the_start_what_was_made_before() -> Result<()> {
-    let mut actors = Actors::start("")?;
-    actors.ask(&format!("connect {COUNT}"))?;
-    let tcpleak = actors.trace()?;
-    let accepted = numbers(&actors.ask(&format!("accept {COUNT}"))?, "server")?;
-    actors.ask("close client")?;
-    let events = ended(tcpleak, 2 * COUNT)?;
-    let gone: Vec<&Value> = of(&events, "gone", "server").collect();
-    assert_eq!(gone.len(), COUNT, "{gone:#?}");
-    gone.iter().try_for_each(|gone| actors.is_owned(gone))?;
-    let fds: BTreeSet<i64> = gone.iter().filter_map(|gone| gone["fd"].as_i64()).collect();
-    assert_eq!(fds, accepted.into_iter().collect());
-    Ok(())
+    unless_lossy(|| {
+        let mut actors = Actors::start("")?;
+        actors.ask(&format!("connect {COUNT}"))?;
+        let tcpleak = actors.trace()?;
+        let accepted = numbers(&actors.ask(&format!("accept {COUNT}"))?, "server")?;
+        actors.ask("close client")?;
+        let events = ended(tcpleak, 2 * COUNT)?;
+        let gone: Vec<&Value> = of(&events, "gone", "server").collect();
+        assert_eq!(gone.len(), COUNT, "{gone:#?}");
+        gone.iter().try_for_each(|gone| actors.is_owned(gone))?;
+        let fds: BTreeSet<i64> = gone.iter().filter_map(|gone| gone["fd"].as_i64()).collect();
+        assert_eq!(fds, accepted.into_iter().collect());
+        Ok(())
+    })
 }
 
 #[test]
 fn scope_2650_events_of_a_connection_come_in_order() -> Result<()> {
-    let mut actors = Actors::start("pinned")?;
-    let tcpleak = actors.trace()?;
-    actors.ask("churn 100")?;
-    let events = ended(tcpleak, 200)?;
-    let ends = by_id(&events)?;
-    assert_eq!(ends.len(), 200);
-    for told in ends.values() {
-        is_whole(told);
-        let history = states(told.last().context("no event")?)?;
-        let odd = history.windows(2).find(|step| !follows(step[0], step[1]));
-        assert_eq!(odd, None, "{history:?}");
-    }
-    Ok(())
+    unless_lossy(|| {
+        let mut actors = Actors::start("pinned")?;
+        let tcpleak = actors.trace()?;
+        actors.ask("churn 100")?;
+        let events = ended(tcpleak, 200)?;
+        let ends = by_id(&events)?;
+        assert_eq!(ends.len(), 200);
+        for told in ends.values() {
+            is_whole(told);
+            let history = states(told.last().context("no event")?)?;
+            let odd = history.windows(2).find(|step| !follows(step[0], step[1]));
+            assert_eq!(odd, None, "{history:?}");
+        }
+        Ok(())
+    })
 }
 
 /// Whether the protocol (RFC 9293, figure 5) or the kernel leads from one state to the
@@ -131,42 +134,46 @@ fn follows(from: &str, to: &str) -> bool {
 
 #[test]
 fn scope_3561_no_close_comes_before_its_open() -> Result<()> {
-    let mut actors = Actors::start("pinned")?;
-    let (tcpleak, watch) = (actors.trace()?, actors.watch()?);
-    actors.ask("churn 200")?;
-    let events = ended(tcpleak, 400)?;
-    for told in by_id(&events)?.values() {
-        let position = |name: &str| names(told).iter().position(|told| *told == name);
-        let (open, close) = (position("open"), position("app-close"));
-        assert!(open.is_some() && open < close, "{told:#?}");
-        assert!(close < position("gone"), "{told:#?}");
-    }
-    for role in ROLES {
-        let count = |name| of(&events, name, role).count();
-        assert_eq!((count("open"), count("gone")), (200, 200), "{role}");
-    }
-    // A close without its open would leave an open without its close.
-    let report = watch.interrupt()?.json()?;
-    assert_eq!(total(&report, "live")?, 0, "{report}");
-    Ok(())
+    unless_lossy(|| {
+        let mut actors = Actors::start("pinned")?;
+        let (tcpleak, watch) = (actors.trace()?, actors.watch()?);
+        actors.ask("churn 200")?;
+        let events = ended(tcpleak, 400)?;
+        for told in by_id(&events)?.values() {
+            let position = |name: &str| names(told).iter().position(|told| *told == name);
+            let (open, close) = (position("open"), position("app-close"));
+            assert!(open.is_some() && open < close, "{told:#?}");
+            assert!(close < position("gone"), "{told:#?}");
+        }
+        for role in ROLES {
+            let count = |name| of(&events, name, role).count();
+            assert_eq!((count("open"), count("gone")), (200, 200), "{role}");
+        }
+        // A close without its open would leave an open without its close.
+        let report = watch.interrupt()?.json()?;
+        assert_eq!(total(&report, "live")?, 0, "{report}");
+        Ok(())
+    })
 }
 
 #[test]
 fn tetragon_4623_mapped_addresses_match_ipv4_filters() -> Result<()> {
-    // Its listener takes both families: the server's ends are IPv4-mapped.
-    let mut wanted = Program::start("ends", "127.94.0.7")?;
-    let mut other = Program::start("ends", "127.95.0.7")?;
-    wanted.hear()?;
-    other.hear()?;
-    let tcpleak = Tcpleak::watching("trace --remote 127.94.0.0/16 --format jsonl")?;
-    other.ask("close")?;
-    let name = wanted.ask("close")?["client"].clone();
-    let events = ended(tcpleak, 1)?;
-    assert_eq!(by_id(&events)?.len(), 1, "{events:#?}");
-    let told: Vec<&Value> = events.iter().collect();
-    is_whole(&told);
-    let client = name.as_str().context("no name")?;
-    let (address, port) = client.split_once(':').context("no port")?;
-    assert_eq!(told[0]["remote"], format!("[::ffff:{address}]:{port}"));
-    Ok(())
+    unless_lossy(|| {
+        // Its listener takes both families: the server's ends are IPv4-mapped.
+        let mut wanted = Program::start("ends", "127.94.0.7")?;
+        let mut other = Program::start("ends", "127.95.0.7")?;
+        wanted.hear()?;
+        other.hear()?;
+        let tcpleak = Tcpleak::watching("trace --remote 127.94.0.0/16 --format jsonl")?;
+        other.ask("close")?;
+        let name = wanted.ask("close")?["client"].clone();
+        let events = ended(tcpleak, 1)?;
+        assert_eq!(by_id(&events)?.len(), 1, "{events:#?}");
+        let told: Vec<&Value> = events.iter().collect();
+        is_whole(&told);
+        let client = name.as_str().context("no name")?;
+        let (address, port) = client.split_once(':').context("no port")?;
+        assert_eq!(told[0]["remote"], format!("[::ffff:{address}]:{port}"));
+        Ok(())
+    })
 }

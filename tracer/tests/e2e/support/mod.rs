@@ -1,6 +1,7 @@
 //! What every test needs: programs that end with the test, and ways to ask.
 
 pub(crate) mod balance;
+pub(crate) mod browser;
 pub(crate) mod compiled;
 pub(crate) mod loaded;
 pub(crate) mod net;

@@ -46,22 +46,23 @@ pub(crate) struct Finished {
 /// Runs of [`unless_lossy`].
 const TRIES: usize = 6;
 
-/// Runs until one, which says what its trace left behind, has lost nothing. The kernel
-/// skips a breakpoint's program where it interrupts any task that is inside bpf(2)
+/// A trace lost records; what it said at its end.
+#[derive(Debug, thiserror::Error)]
+#[error("records were lost: {0}")]
+struct Lossy(String);
+
+/// Runs until no trace has lost anything, as [`Finished::whole`] tells. The kernel skips a
+/// breakpoint's program where it interrupts any task that is inside bpf(2)
 /// (`bpf_disable_instrumentation`), and counts that; on a preemptible kernel it also
 /// skips one whose last run on the CPU was preempted. Of such a run nothing can be said.
-pub(crate) fn unless_lossy<T>(
-    mut run: impl FnMut() -> Result<(Finished, T)>,
-) -> Result<(Finished, T)> {
-    let mut lossy = Vec::new();
-    for _ in 0..TRIES {
-        let (finished, result) = run()?;
-        if finished.lost()? == 0 {
-            return Ok((finished, result));
+pub(crate) fn unless_lossy<T>(mut run: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 1..TRIES {
+        match run() {
+            Err(error) if error.is::<Lossy>() => println!("{error}"),
+            done => return done,
         }
-        lossy.push(finished.stderr);
     }
-    bail!("each run lost records:\n{}", lossy.join("\n"))
+    run()
 }
 
 impl Tcpleak {
@@ -199,6 +200,14 @@ impl Tcpleak {
 }
 
 impl Finished {
+    /// It, unless its trace lost records: see [`unless_lossy`].
+    pub(crate) fn whole(self) -> Result<Self> {
+        match self.lost()? {
+            0 => Ok(self),
+            _ => Err(Lossy(self.stderr).into()),
+        }
+    }
+
     /// How many records `trace` says that it lost.
     pub(crate) fn lost(&self) -> Result<usize> {
         balance::lost(&self.stderr)
