@@ -34,22 +34,27 @@ pub(super) fn run(args: &LeaksArgs) -> Result<Outcome> {
     let mut html = args.html.as_deref().map(Sink::file).transpose()?;
     let from = args.recording.from.as_deref();
     let selection = selection(&args.selection, from.is_none())?;
-    let mut keeper = html.is_some().then(|| Keeper::new(selection.clone()));
-    let (runtime, course, flaws, recorded) = match from {
+    let keeper_of = |selection: &Selection| {
+        let is_wanted = args.html.is_some();
+        is_wanted.then(|| Keeper::new(selection.clone()))
+    };
+    let (runtime, keeper, course, flaws, recorded) = match from {
         Some(path) => {
             let mut replay = Replay::open(path, args.recording.follow, selection)?;
             let runtime = runtime()?;
+            let mut keeper = keeper_of(&replay.course.selection);
             runtime.block_on(replay::tell(&mut replay, &args.recording, &mut keeper))?;
             let flaws = replay.flaws();
-            (runtime, replay.course, flaws, Ok(()))
+            (runtime, keeper, replay.course, flaws, Ok(()))
         }
         None => {
             let disk = watch::beside(args.recording.record.as_deref())?;
             let attached = Attached::new(&load_options(&args.probe, &selection))?;
             let runtime = runtime()?;
+            let mut keeper = keeper_of(&selection);
             let watched = runtime.block_on(watch(args, attached, selection, disk, &mut keeper));
             let (course, recorded) = watched?;
-            (runtime, course, Vec::new(), recorded)
+            (runtime, keeper, course, Vec::new(), recorded)
         }
     };
     let mut report = report(&course);

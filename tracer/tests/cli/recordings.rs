@@ -159,3 +159,62 @@ fn what_each_connection_did_is_drawn() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn pages_and_pictures_are_the_same_each_time() -> Result<()> {
+    let folder = Temp::new()?;
+    let v1 = sample("v1.tcpleak");
+    let path = |name: &str| folder.0.join(name);
+    let write = |command: &str, option: &str, name: &str| -> Result<String> {
+        let to = path(name);
+        let line = format!(
+            "{command} --from {} {option} {}",
+            v1.display(),
+            to.display()
+        );
+        let told = run(&line)?;
+        ensure!(told.status.success(), "{}", text(&told.stderr)?);
+        Ok(fs::read_to_string(to)?)
+    };
+    for (command, option) in [
+        ("leaks", "--html"),
+        ("timeline", "--html"),
+        ("timeline", "--svg"),
+    ] {
+        let first = write(command, option, "first")?;
+        assert_eq!(first, write(command, option, "second")?);
+        assert!(first.contains("missing-close"), "{command} {option}");
+        let each = if option == "--svg" {
+            "<g id="
+        } else {
+            "<div class=\"r"
+        };
+        assert_eq!(first.matches(each).count(), 48, "{command} {option}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_timeline_is_of_one_connection_or_of_one_piece_of_code() -> Result<()> {
+    let v1 = sample("v1.tcpleak");
+    let timeline = |of: &str| run(&format!("timeline --from {} {of}", v1.display()));
+    let connections = |of: &str| -> Result<Vec<Value>> {
+        let told = timeline(&format!("--format json {of}"))?;
+        ensure!(told.status.success(), "{}", text(&told.stderr)?);
+        let document: Value = serde_json::from_slice(&told.stdout)?;
+        let sites = document["sites"].as_array().context("no list")?;
+        let rows = sites
+            .iter()
+            .filter_map(|site| site["connections"].as_array());
+        Ok(rows.flatten().cloned().collect())
+    };
+    let all = connections("")?;
+    let of_code = connections("--site socketmodule.c:3253")?;
+    assert_eq!((all.len(), of_code.len()), (48, 24));
+    assert!(of_code.iter().all(|row| row["role"] == "client"));
+    let id = all[7]["id"].as_str().context("no id")?;
+    let one = connections(id)?;
+    assert_eq!(one, [all[7].clone()]);
+    assert_one_line(&timeline("feed.1")?, 1, "no such connection")?;
+    assert_one_line(&timeline("--site nowhere.c:1")?, 1, "no such code")
+}
