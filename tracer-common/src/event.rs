@@ -50,6 +50,8 @@ pub mod kind {
     pub const JOIN: u32 = 10;
     /// [`super::StackRecord`]
     pub const STACK: u32 = 11;
+    /// [`super::ExecRecord`]
+    pub const EXEC: u32 = 12;
 }
 
 /// Bits of [`StateRecord::flags`] and [`CloseRecord::flags`].
@@ -233,6 +235,14 @@ pub struct ExitRecord {
     pub header: Header,
 }
 
+/// A process runs another program from now on, from `sched_process_exec`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ExecRecord {
+    /// The common start; `pid` is the process.
+    pub header: Header,
+}
+
 /// The last reference from a program is gone, from `tcp_close`. The current task
 /// is the one that let go.
 #[repr(C)]
@@ -312,6 +322,7 @@ const _: () = {
     assert!(size_of::<AcceptRecord>() == 112);
     assert!(size_of::<GoneRecord>() == 32);
     assert!(size_of::<ExitRecord>() == 32);
+    assert!(size_of::<ExecRecord>() == 32);
     assert!(size_of::<CloseRecord>() == 40);
     assert!(size_of::<TimeWaitRecord>() == 48);
     assert!(size_of::<ResetRecord>() == 40);

@@ -31,7 +31,7 @@ use aya_ebpf::{
 };
 
 use crate::{
-    hooks::{accept, close, connect, exit, fork, gone, reset, shutdown, state, time_wait},
+    hooks::{accept, close, connect, exec, exit, fork, gone, reset, shutdown, state, time_wait},
     registers::{argument, returned},
     sock::Sock,
     turn::{Pair, Turn},
@@ -137,6 +137,13 @@ pub fn reset_received_again(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn exit_raw(_ctx: RawTracePointContext) -> i32 {
     exit::on_exit();
+    0
+}
+
+/// `sched_process_exec(struct task_struct *task, ...)`
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn exec_raw(_ctx: RawTracePointContext) -> i32 {
+    exec::on_exec();
     0
 }
 

@@ -134,6 +134,7 @@ impl Selection {
             | Event::Reset { .. }
             | Event::Gone { .. }
             | Event::Join { .. }
+            | Event::Exec { .. }
             | Event::Exit { .. } => true,
         }
     }

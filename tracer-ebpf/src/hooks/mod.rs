@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod close;
 pub mod connect;
+pub mod exec;
 pub mod exit;
 pub mod fork;
 pub mod gone;

@@ -39,6 +39,9 @@ pub trait Observer {
     /// Where it cannot be passed on.
     fn change(&mut self, change: Change, at: BootTime, connection: &Connection) -> Result<()>;
 
+    /// A process has become another program.
+    fn exec(&mut self, _at: BootTime, _pid: u32) {}
+
     /// A process is about to end, and to let go of all that it still holds.
     fn exit(&mut self, _at: BootTime, _pid: u32) {}
 
@@ -73,6 +76,11 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
         self.1.change(change, at, connection)
     }
 
+    fn exec(&mut self, at: BootTime, pid: u32) {
+        self.0.exec(at, pid);
+        self.1.exec(at, pid);
+    }
+
     fn exit(&mut self, at: BootTime, pid: u32) {
         self.0.exit(at, pid);
         self.1.exit(at, pid);
@@ -94,6 +102,12 @@ impl<T: Observer> Observer for Option<T> {
     fn change(&mut self, change: Change, at: BootTime, connection: &Connection) -> Result<()> {
         self.as_mut()
             .map_or(Ok(()), |to| to.change(change, at, connection))
+    }
+
+    fn exec(&mut self, at: BootTime, pid: u32) {
+        if let Some(to) = self {
+            to.exec(at, pid);
+        }
     }
 
     fn exit(&mut self, at: BootTime, pid: u32) {
@@ -188,7 +202,9 @@ impl Course {
         self.heard = event.at().max(self.heard);
         let table = &mut self.table;
         let mut outcome = Ok(());
-        if let Event::Exit { at, pid } = *event {
+        if let Event::Exec { at, pid } = *event {
+            observer.exec(at, pid);
+        } else if let Event::Exit { at, pid } = *event {
             observer.exit(at, pid);
             table.apply(event, |_, _, _| ());
         } else if self

@@ -243,6 +243,13 @@ pub enum Event {
         /// Which socket.
         sock: u64,
     },
+    /// A process has become another program.
+    Exec {
+        /// When.
+        at: BootTime,
+        /// Which.
+        pid: u32,
+    },
     /// A process has ended.
     Exit {
         /// When.
@@ -283,6 +290,7 @@ impl Event {
             | Self::Reset { at, .. }
             | Self::Gone { at, .. }
             | Self::Join { at, .. }
+            | Self::Exec { at, .. }
             | Self::Exit { at, .. } => at,
         }
     }

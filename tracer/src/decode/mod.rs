@@ -8,9 +8,9 @@ use std::{
 
 use thiserror::Error;
 use tracer_common::event::{
-    AcceptRecord, Addresses, CloseRecord, ConnectRecord, ExitRecord, GoneRecord, Header,
-    JoinRecord, NO_FD, NO_IDLE, NO_STACK, OpenRecord, ResetRecord, StateRecord, TimeWaitRecord,
-    flag, kind, reset,
+    AcceptRecord, Addresses, CloseRecord, ConnectRecord, ExecRecord, ExitRecord, GoneRecord,
+    Header, JoinRecord, NO_FD, NO_IDLE, NO_STACK, OpenRecord, ResetRecord, StateRecord,
+    TimeWaitRecord, flag, kind, reset,
 };
 use zerocopy::FromBytes;
 
@@ -134,6 +134,13 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
         kind::EXIT => {
             let _: ExitRecord = read(bytes)?;
             Event::Exit {
+                at,
+                pid: header.pid,
+            }
+        }
+        kind::EXEC => {
+            let _: ExecRecord = read(bytes)?;
+            Event::Exec {
                 at,
                 pid: header.pid,
             }

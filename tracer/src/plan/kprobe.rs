@@ -9,7 +9,7 @@
 use super::{
     Hook, Need, Plan, PlanName, Target, Way,
     shared::{
-        ACCEPT_CALLS, CONNECT_CALLS, EXIT, FORK, GONE, RESET, STATE, WITHOUT_ACCEPT,
+        ACCEPT_CALLS, CONNECT_CALLS, EXEC, EXIT, FORK, GONE, RESET, STATE, WITHOUT_ACCEPT,
         WITHOUT_CONNECT, probe, way,
     },
 };
@@ -84,7 +84,7 @@ pub(super) const PLAN: Plan = Plan {
     // First what only this plan has: where it is refused, nothing else was tried for
     // nothing.
     needs: &[
-        CLOSE, TIME_WAIT, GONE, ACCEPT, CONNECT, RESET, EXIT, FORK, STATE,
+        CLOSE, TIME_WAIT, GONE, ACCEPT, CONNECT, RESET, EXEC, EXIT, FORK, STATE,
     ],
     blind: &["the fd of connections opened or accepted by io_uring, until a snapshot"],
 };

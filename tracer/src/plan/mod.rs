@@ -33,6 +33,8 @@ named! {
         Reset = "reset",
         /// The kernel frees the socket.
         Gone = "gone",
+        /// A process becomes another program.
+        Exec = "exec",
         /// A process ends.
         Exit = "exit",
         /// A process starts another.

@@ -76,6 +76,12 @@ pub(super) const EXIT: Need = Need {
     without: Some("process exits: connections of ended processes are not grouped by name"),
 };
 
+pub(super) const EXEC: Need = Need {
+    hook: Hook::Exec,
+    ways: &[way(&[probe("exec_raw", Target::Raw("sched_process_exec"))])],
+    without: Some("when a process becomes another program: a timeline does not mark it"),
+};
+
 pub(super) const FORK: Need = Need {
     hook: Hook::Fork,
     ways: &[way(&[probe("fork_raw", Target::Raw("sched_process_fork"))])],

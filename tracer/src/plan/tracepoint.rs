@@ -4,7 +4,7 @@
 use super::{
     Hook, Need, Plan, PlanName, Target,
     shared::{
-        ACCEPT_CALLS, CONNECT_CALLS, EXIT, FORK, GONE, RESET, STATE, WITHOUT_ACCEPT,
+        ACCEPT_CALLS, CONNECT_CALLS, EXEC, EXIT, FORK, GONE, RESET, STATE, WITHOUT_ACCEPT,
         WITHOUT_CONNECT, probe, way,
     },
 };
@@ -38,7 +38,9 @@ const SHUTDOWN: Need = Need {
 
 pub(super) const PLAN: Plan = Plan {
     name: PlanName::Tracepoint,
-    needs: &[GONE, ACCEPT, SHUTDOWN, CONNECT, RESET, EXIT, FORK, STATE],
+    needs: &[
+        GONE, ACCEPT, SHUTDOWN, CONNECT, RESET, EXEC, EXIT, FORK, STATE,
+    ],
     blind: &[
         "the moment of close(2) on a socket that was shut down before: it is known when the \
          kernel frees the socket",

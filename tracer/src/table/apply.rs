@@ -119,6 +119,8 @@ impl Table {
                 }
             }
             Event::Join { at, sock } => self.joined(at, sock, &mut tell),
+            // Its connections are its own as before.
+            Event::Exec { .. } => {}
             Event::Exit { pid, .. } => self.sites.process_exited(pid),
         }
     }

@@ -29,5 +29,6 @@ mod refused;
 mod stacks;
 mod stop;
 mod support;
+mod timeline;
 mod trace;
 mod verdicts;

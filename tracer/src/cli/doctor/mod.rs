@@ -240,6 +240,7 @@ fn title(hook: Hook) -> &'static str {
         Hook::TimeWait => "hook time-wait",
         Hook::Reset => "hook reset",
         Hook::Gone => "hook gone",
+        Hook::Exec => "hook exec",
         Hook::Exit => "hook exit",
         Hook::Fork => "hook fork",
     }

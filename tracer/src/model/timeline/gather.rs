@@ -47,6 +47,7 @@ pub struct Keeper {
     left_out: u64,
     moved: FxHashMap<ConnId, Vec<BootTime>>,
     resent: FxHashMap<ConnId, Resent>,
+    execs: FxHashMap<u32, Vec<BootTime>>,
     exits: FxHashMap<u32, BootTime>,
 }
 
@@ -69,6 +70,7 @@ impl Keeper {
             left_out: 0,
             moved: FxHashMap::default(),
             resent: FxHashMap::default(),
+            execs: FxHashMap::default(),
             exits: FxHashMap::default(),
         }
     }
@@ -117,8 +119,8 @@ impl Keeper {
                 }
             }
             Some(_) => {}
-            None if count == 0 || is_full => {}
-            // What was sent again before the trace began has no time.
+            None if is_full || (count == 0 && connection.known == Known::Observed) => {}
+            // What had been sent again when it was first looked at has no time.
             None => {
                 let is_new = connection.known == Known::Observed;
                 let at = if is_new { vec![at] } else { Vec::new() };
@@ -129,7 +131,12 @@ impl Keeper {
 
     /// All that it kept, and what is still open; with the verdicts of `report`.
     #[must_use]
-    pub fn finish(self, course: &Course, report: &Leaks) -> Timeline {
+    pub fn finish(mut self, course: &Course, report: &Leaks) -> Timeline {
+        for connection in course.table.open() {
+            if self.wants(connection) {
+                self.note_resent(course.now(), connection);
+            }
+        }
         let setup = &course.setup;
         let window = (setup.clock.at(setup.from), setup.clock.at(course.now()));
         let mut verdicts: FxHashMap<&str, &'static str> = FxHashMap::default();
@@ -217,27 +224,41 @@ impl Keeper {
     }
 
     fn marks(&self, tracked: &Tracked, connection: &Connection, clock: &WallClock) -> Vec<Mark> {
-        let exit = tracked.owner.and_then(|owner| self.exits.get(&owner.pid));
-        let reset = connection.reset_by.and(connection.closed_at);
-        let marks = [
+        let pid = tracked.owner.map(|owner| owner.pid);
+        let exit = pid.and_then(|pid| self.exits.get(&pid));
+        let execs = pid.and_then(|pid| self.execs.get(&pid));
+        let resent = self.resent.get(&tracked.id);
+        let told = [
             (MarkKind::AppClose, connection.app_closed_at),
-            (MarkKind::Reset, reset),
-            (MarkKind::Exit, exit.map(|&exit| clock.at(exit))),
+            (
+                MarkKind::Reset,
+                connection.reset_by.and(connection.closed_at),
+            ),
         ];
-        let marks = marks.into_iter();
-        let mut marks: Vec<Mark> = marks
+        let told = told.into_iter();
+        let mut marks: Vec<Mark> = told
             .filter_map(|(kind, at)| Some(Mark { kind, at: at? }))
             .collect();
-        let resent = self.resent.get(&tracked.id);
-        marks.extend(
-            resent
-                .into_iter()
-                .flat_map(|resent| &resent.at)
-                .map(|&at| Mark {
-                    kind: MarkKind::Retransmit,
-                    at: clock.at(at),
-                }),
+        let mut add = |kind, all: &[BootTime]| {
+            let all = all.iter().map(|&at| clock.at(at));
+            marks.extend(all.map(|at| Mark { kind, at }));
+        };
+        add(
+            MarkKind::Retransmit,
+            resent.map_or(&[], |resent| &resent.at),
         );
+        add(MarkKind::Exec, execs.map_or(&[], |execs| execs));
+        add(MarkKind::Exit, exit.map_or(&[], std::slice::from_ref));
+        marks.retain(|mark| {
+            // What a process does is of no matter to what it does not have.
+            let is_of_process = matches!(mark.kind, MarkKind::Exec | MarkKind::Exit);
+            let begins = connection.opened_at;
+            let ends = [connection.app_closed_at, connection.closed_at];
+            let ends = ends.into_iter().flatten().min();
+            !is_of_process
+                || begins.is_none_or(|begins| begins <= mark.at)
+                    && ends.is_none_or(|ends| mark.at <= ends)
+        });
         marks.sort_by_key(|mark| mark.at);
         marks
     }
@@ -254,6 +275,15 @@ impl Observer for Keeper {
             }
         }
         Ok(())
+    }
+
+    fn exec(&mut self, at: BootTime, pid: u32) {
+        if self.execs.len() < MAX_MOVED || self.execs.contains_key(&pid) {
+            let all = self.execs.entry(pid).or_default();
+            if all.len() < MAX_INSTANTS {
+                all.push(at);
+            }
+        }
     }
 
     fn exit(&mut self, at: BootTime, pid: u32) {

@@ -57,8 +57,11 @@ named! {
         AppClose = "app-close",
         /// A RST.
         Reset = "reset",
-        /// Segments were sent again; known to the second.
+        /// Segments had been sent again when it was next looked at: by a snapshot, or as it
+        /// changed its state.
         Retransmit = "retransmit",
+        /// The owner's process became another program.
+        Exec = "exec",
         /// The owner's process ended.
         Exit = "exit",
     }

@@ -86,6 +86,7 @@ pub(in crate::view) const fn mark_letter(kind: MarkKind) -> char {
         MarkKind::AppClose => 'C',
         MarkKind::Reset => 'R',
         MarkKind::Retransmit => 'r',
+        MarkKind::Exec => 'X',
         MarkKind::Exit => 'E',
     }
 }
