@@ -245,3 +245,54 @@ fn a_stalled_disk_stops_neither_the_trace_nor_its_end() -> Result<()> {
     );
     Ok(())
 }
+
+/// A clock that a file sets; Debian's place of it.
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+
+#[test]
+fn a_clock_set_back_costs_nothing() -> Result<()> {
+    let folder = TempDir::new()?;
+    let recording = public(&folder, "a.tcpleak")?;
+    let clock = public(&folder, "clock")?;
+    let real = || -> Result<i64> { Ok(jiff::Timestamp::now().as_second()) };
+    fs::write(&clock, "-7200")?;
+    let wrapper = [
+        "env".to_owned(),
+        format!("LD_PRELOAD={FAKETIME}"),
+        format!("FAKETIME_TIMESTAMP_FILE={clock}"),
+        "FAKETIME_NO_CACHE=1".to_owned(),
+        "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
+    ];
+    let mut ends = Program::start("ends", "")?;
+    let port = ends.hear()?["port"].clone();
+    let began = real()?;
+    let arguments = format!("record -o {recording} --port {port}");
+    let tcpleak = Tcpleak::watching_under(&wrapper, &arguments)?;
+    ends.ask("many 20")?;
+    fs::write(&clock, "-10800")?;
+    ends.ask("many 20")?;
+    let finished = tcpleak.interrupt_after(Duration::from_secs(3))?;
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    let lasted = real()? - began;
+
+    publish(&recording)?;
+    let report = told(&["leaks", "--all", "--format", "json", "--from", &recording])?;
+    let report: Value = serde_json::from_str(&report)?;
+    assert_eq!(report["loss"]["events_lost"], 0, "{}", report["loss"]);
+    assert_eq!(report["summary"]["connections_seen"], 80, "both ends of 40");
+    let at = |name: &str| -> Result<i64> {
+        let at = report["window"][name].as_str().context("no time")?;
+        Ok(at.parse::<jiff::Timestamp>()?.as_second())
+    };
+    let (from, to) = (at("from")?, at("to")?);
+    let behind = began - from;
+    assert!(
+        (7_100..7_300).contains(&behind),
+        "by {behind} s: not that clock"
+    );
+    assert!(
+        (1..=lasted + 1).contains(&(to - from)),
+        "{from} to {to}, {lasted} s"
+    );
+    Ok(())
+}

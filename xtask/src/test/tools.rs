@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Each program, and the package that brings it.
-pub(crate) const TOOLS: [(&str, &str); 13] = [
+pub(crate) const TOOLS: [(&str, &str); 14] = [
     ("nginx", "nginx"),
     ("curl", "curl"),
     ("python3", "python3"),
@@ -23,6 +23,7 @@ pub(crate) const TOOLS: [(&str, &str); 13] = [
     ("strace", "strace"),
     ("gcc", "gcc"),
     ("go", "golang-go"),
+    ("faketime", "faketime"),
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),
 ];

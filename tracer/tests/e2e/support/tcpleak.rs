@@ -98,7 +98,12 @@ impl Tcpleak {
 
     /// Starts it, and waits until it knows what is open and sees what happens.
     pub(crate) fn watching(arguments: &str) -> Result<Self> {
-        let mut tcpleak = Self::start(arguments)?;
+        Self::watching_under(&[], arguments)
+    }
+
+    /// The same by another program, which becomes it.
+    pub(crate) fn watching_under(wrapper: &[String], arguments: &str) -> Result<Self> {
+        let mut tcpleak = Self::start_under(wrapper, arguments)?;
         wait_for("tcpleak to be ready", || {
             if let Some(status) = tcpleak.running.0.try_wait()? {
                 let stderr = tcpleak.read("stderr")?;
