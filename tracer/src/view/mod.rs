@@ -13,6 +13,7 @@ mod leaks;
 mod perfetto;
 mod ps;
 mod table;
+mod tables;
 mod text;
 mod timeline;
 mod trace;
@@ -30,10 +31,14 @@ pub use self::{
     leaks::{LeaksOptions, leaks},
     perfetto::perfetto,
     ps::ps,
+    tables::{Rows, Table, TableFile, TableFormat, Tables, catalog, document},
     text::{bytes, duration},
     timeline::{TimelineFormat, timeline},
     trace::Trace,
 };
+
+#[cfg(feature = "tables")]
+pub use self::tables::{Batches, answer, schema};
 
 /// How to write a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
