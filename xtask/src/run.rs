@@ -15,8 +15,8 @@ use crate::{artifacts, command::step, elevate, place};
 const NO_ROOT_FIRST: [&str; 4] = ["doctor", "export", "help", "query"];
 const NO_ROOT: [&str; 4] = ["--help", "-h", "--version", "-V"];
 
-/// What needs the feature `tables`, which takes minutes to build.
-const TABLES_FIRST: [&str; 2] = ["export", "query"];
+/// What some commands need and others do without, as it takes long to build.
+const NEEDED: [(&str, &str); 2] = [("export", "tables"), ("query", "query")];
 
 /// Arguments of `cargo xtask run`.
 #[derive(clap::Args)]
@@ -29,11 +29,9 @@ pub(crate) struct Args {
 /// Builds tcpleak, then becomes it, so that signals and its exit code need
 /// nobody between.
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let is_table = |first: &OsString| TABLES_FIRST.iter().any(|one| first == one);
-    let features: &[&str] = match args.args.first() {
-        Some(first) if is_table(first) => &["tables"],
-        _ => &[],
-    };
+    let needs = |&(command, _): &(&str, _)| args.args.first().is_some_and(|one| one == command);
+    let needed = NEEDED.iter().find(|need| needs(need));
+    let features = needed.map_or("", |&(_, features)| features);
     let tcpleak = build(features)?;
     let mut command = tcpleak_command(&tcpleak, &args.args)?;
     let failed = command.exec();
@@ -41,12 +39,12 @@ pub(crate) fn main(args: &Args) -> Result<()> {
 }
 
 /// Builds tcpleak as it is released, with these features.
-pub(crate) fn build(features: &[&str]) -> Result<PathBuf> {
+pub(crate) fn build(features: &str) -> Result<PathBuf> {
     let mut cargo = Command::new(place::cargo());
     cargo
         .args(["build", "--release", "--package", "tracer"])
         .args(["--bin", "tcpleak"])
-        .arg(format!("--features={}", features.join(",")))
+        .arg(format!("--features={features}"))
         .current_dir(place::root());
     artifacts::program(&artifacts::build(&mut cargo)?, "tcpleak")
 }

@@ -126,7 +126,7 @@ Examples:
       GROUP BY comm, state ORDER BY 3 DESC'
 
 Nothing can be written by SQL, and no file be read. Needs a tcpleak that was
-built with the feature `tables`.";
+built with the feature `query`.";
 
 const CHECK_HELP: &str = "\
 A connection leaks when no program closed it before its process ended (or, in a

@@ -21,15 +21,12 @@ use crate::{
     view::{Rows, Table, TableFile, TableFormat, Tables},
 };
 
-/// What a build without the feature says of `what` it cannot do, and what to do instead.
-pub(super) const WITHOUT: &str = "this tcpleak was built without the feature `tables`";
-
 /// Writes a file for each table.
 pub(super) fn run(args: &ExportArgs) -> Result<Outcome> {
     if args.format == TableFormat::Parquet && !cfg!(feature = "tables") {
         bail!(
-            "{WITHOUT}, which Parquet needs: use --format csv or jsonl, or build it with `cargo \
-             build --release --features tables`"
+            "this tcpleak was built without the feature `tables`, which Parquet needs: use --format \
+             csv or jsonl, or build it with `cargo build --release --features tables`"
         );
     }
     let recorded = Recorded::read(&args.from, selection(&args.selection, false)?)?;

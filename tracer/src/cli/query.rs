@@ -20,20 +20,19 @@ pub(super) fn run(args: &QueryArgs) -> Result<Outcome> {
     Ok(Outcome::Fine)
 }
 
-#[cfg(not(feature = "tables"))]
+#[cfg(not(feature = "query"))]
 fn ask(_: &QueryArgs, _: &std::path::Path, _: &str, _: &mut Sink) -> Result<()> {
     anyhow::bail!(
-        "{}, which queries need: build it with `cargo build --release --features tables`, or use \
-         `tcpleak export --format csv`",
-        super::export::WITHOUT
+        "this tcpleak was built without the feature `query`: build it with `cargo build --release \
+         --features query`, or use `tcpleak export --format csv` and another program"
     )
 }
 
-#[cfg(feature = "tables")]
+#[cfg(feature = "query")]
 use engine::ask;
 
 /// The database. It holds what the recording tells, and knows no files.
-#[cfg(feature = "tables")]
+#[cfg(feature = "query")]
 mod engine {
     use std::{collections::BTreeSet, path::Path, sync::Arc};
 
@@ -80,6 +79,7 @@ mod engine {
 
     /// In one line: what is wrong, and what there is.
     fn wrong(error: &DataFusionError) -> anyhow::Error {
+        let line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let first = error.iter().next().unwrap_or(error);
         match first.find_root() {
             DataFusionError::SchemaError(schema, _) => match &**schema {
@@ -107,10 +107,10 @@ mod engine {
                     (_, Some((_, what))) => {
                         anyhow!("a query can only read: use SELECT, not {what}")
                     }
-                    _ => anyhow!("{what}"),
+                    _ => anyhow!(line(what)),
                 }
             }
-            other => anyhow!("{}", other.strip_backtrace()),
+            other => anyhow!(line(&other.strip_backtrace())),
         }
         .context("cannot answer this (tcpleak query --list tells what there is)")
     }

@@ -1,5 +1,5 @@
 //! JSON that is safe to print to a terminal: the only place that takes untrusted
-//! text raw.
+//! text raw, but for Parquet, which is not printed.
 
 use std::io::{self, Write};
 

@@ -37,8 +37,10 @@ pub use self::{
     trace::Trace,
 };
 
+#[cfg(feature = "query")]
+pub use self::tables::answer;
 #[cfg(feature = "tables")]
-pub use self::tables::{Batches, answer, schema};
+pub use self::tables::{Batches, schema};
 
 /// How to write a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

@@ -19,8 +19,8 @@ use crate::{
     },
 };
 
-/// The narrowest that a column folds to before each row is told on lines of its own.
-const LEAST: usize = 12;
+/// Columns that would fold to less than this are none: each row is told on lines of its own.
+const LEAST: usize = 24;
 
 /// Writes the rows that a query gave.
 ///

@@ -32,9 +32,8 @@ const ZONE: &str = "UTC";
 #[must_use]
 pub fn schema(table: Table) -> SchemaRef {
     let columns = table.columns();
-    let about = [("description".to_owned(), table.help().to_owned())];
-    let fields: Vec<Field> = columns.iter().map(field).collect();
-    Arc::new(Schema::new_with_metadata(fields, about.into()))
+    // What is said of a whole table would be of two in a join, which confuses DataFusion.
+    Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
 }
 
 fn field(column: &Column) -> Field {
@@ -185,7 +184,7 @@ impl<W: Write + Send> ParquetTable<W> {
     ///
     /// # Errors
     /// As `out` fails.
-    pub fn new(table: Table, out: W) -> io::Result<Self> {
+    pub(super) fn new(table: Table, out: W) -> io::Result<Self> {
         let next = Batch::new(table);
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
@@ -204,7 +203,7 @@ impl<W: Write + Send> ParquetTable<W> {
     ///
     /// # Errors
     /// As that fails.
-    pub fn finish(mut self) -> io::Result<W> {
+    pub(super) fn finish(mut self) -> io::Result<W> {
         let last = self.next.take().map_err(io::Error::other)?;
         as_io(self.writer.write(&last))?;
         as_io(self.writer.into_inner())

@@ -11,7 +11,7 @@ use crate::model::{
     tables::{Place, Sink},
 };
 
-#[cfg(feature = "tables")]
+#[cfg(feature = "query")]
 mod answer;
 #[cfg(feature = "tables")]
 mod arrow;
@@ -20,11 +20,10 @@ mod file;
 mod rows;
 mod text;
 
+#[cfg(feature = "query")]
+pub use self::answer::answer;
 #[cfg(feature = "tables")]
-pub use self::{
-    answer::answer,
-    arrow::{Batches, schema},
-};
+pub use self::arrow::{Batches, schema};
 pub use self::{
     catalog::{catalog, document},
     file::TableFile,

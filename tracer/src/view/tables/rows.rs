@@ -154,7 +154,7 @@ pub(super) const TRANSITION: &[Field<Transition>] = fields! {
     connection: "id of the connection", |t| &t.connection;
     number: "which of the connection's transitions, from 1", |t| t.number;
     state: "TCP state entered", |t| t.state;
-    at: "when", |t| t.at;
+    entered_at: "when it entered it", |t| t.at;
 };
 
 /// A row of `sites`, and of `verdicts`.

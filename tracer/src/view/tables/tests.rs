@@ -97,5 +97,5 @@ fn the_catalog_fits_a_terminal() {
     }
 }
 
-#[cfg(feature = "tables")]
+#[cfg(feature = "query")]
 mod arrow;

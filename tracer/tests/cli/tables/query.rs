@@ -2,9 +2,10 @@
 
 use std::fs;
 
-use super::{
-    Context as _, Result, TABLES, Temp, Value, assert_one_line, ensure, export, tcpleak, text, v1,
-};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::{TABLES, Temp, assert_one_line, export, tcpleak, text, v1};
 
 fn ask(sql: &str, format: &str) -> Result<String> {
     let mut command = tcpleak(&format!("query --from {} --format {format}", v1()));
@@ -58,7 +59,7 @@ fn tables_are_joined_grouped_and_counted() -> Result<()> {
     assert!(table.contains("missing-close  12"), "{table}");
     assert!(table.ends_with("\n1 row.\n"), "{table}");
     let csv = ask(
-        "SELECT state, at FROM transitions ORDER BY at LIMIT 2",
+        "SELECT state, entered_at FROM transitions ORDER BY 2 LIMIT 2",
         "csv",
     )?;
     assert_eq!(csv.lines().count(), 3);
