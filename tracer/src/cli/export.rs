@@ -35,7 +35,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<Outcome> {
     let tables = recorded.tell(Tables::new(|table| folder.begin(table))?)?;
     // Nothing is there before everything is.
     let written: Vec<_> = tables
-        .into_iter()
+        .into_tables()
         .map(|(table, file)| {
             let (out, rows) = file.finish()?;
             let file = out.into_inner().map_err(IntoInnerError::into_error)?;

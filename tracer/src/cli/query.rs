@@ -56,7 +56,7 @@ mod engine {
             .with_target_partitions(1)
             .with_information_schema(true);
         let context = SessionContext::new_with_config(config);
-        for (table, batches) in tables.into_iter() {
+        for (table, batches) in tables.into_tables() {
             let rows = MemTable::try_new(view::schema(table), vec![batches.finish()?])?;
             context.register_table(table.name(), Arc::new(rows))?;
         }

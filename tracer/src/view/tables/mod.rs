@@ -86,7 +86,7 @@ impl<T> Tables<T> {
     }
 
     /// What was made.
-    pub fn into_iter(self) -> impl Iterator<Item = (Table, T)> {
+    pub fn into_tables(self) -> impl Iterator<Item = (Table, T)> {
         self.tables.into_iter()
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn written(
     for (site_no, group) in (1..).zip(groups.into_iter().flatten()) {
         tables.site(site_no, group).expect("a Vec takes all");
     }
-    let finished = tables.into_iter().map(|(table, file)| {
+    let finished = tables.into_tables().map(|(table, file)| {
         let (bytes, _) = file.finish().expect("a Vec takes all");
         (table, bytes)
     });
