@@ -12,8 +12,11 @@ use anyhow::{Context as _, Result};
 use crate::{artifacts, command::step, elevate, place};
 
 /// What tcpleak does without the kernel's help: as first argument, or anywhere.
-const NO_ROOT_FIRST: [&str; 2] = ["doctor", "help"];
+const NO_ROOT_FIRST: [&str; 4] = ["doctor", "export", "help", "query"];
 const NO_ROOT: [&str; 4] = ["--help", "-h", "--version", "-V"];
+
+/// What some commands need and others do without, as it takes long to build.
+const NEEDED: [(&str, &str); 2] = [("export", "tables"), ("query", "query")];
 
 /// Arguments of `cargo xtask run`.
 #[derive(clap::Args)]
@@ -26,18 +29,22 @@ pub(crate) struct Args {
 /// Builds tcpleak, then becomes it, so that signals and its exit code need
 /// nobody between.
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let tcpleak = build()?;
+    let needs = |&(command, _): &(&str, _)| args.args.first().is_some_and(|one| one == command);
+    let needed = NEEDED.iter().find(|need| needs(need));
+    let features = needed.map_or("", |&(_, features)| features);
+    let tcpleak = build(features)?;
     let mut command = tcpleak_command(&tcpleak, &args.args)?;
     let failed = command.exec();
     Err(failed).with_context(|| format!("cannot start {}", tcpleak.display()))
 }
 
-/// Builds tcpleak as it is released.
-pub(crate) fn build() -> Result<PathBuf> {
+/// Builds tcpleak as it is released, with these features.
+pub(crate) fn build(features: &str) -> Result<PathBuf> {
     let mut cargo = Command::new(place::cargo());
     cargo
         .args(["build", "--release", "--package", "tracer"])
         .args(["--bin", "tcpleak"])
+        .arg(format!("--features={features}"))
         .current_dir(place::root());
     artifacts::program(&artifacts::build(&mut cargo)?, "tcpleak")
 }
@@ -79,6 +86,7 @@ mod tests {
         assert!(needs("trace"));
         assert!(!needs(""));
         assert!(!needs("doctor --json"));
+        assert!(!needs("query --list"));
         assert!(!needs("leaks --help"));
         assert!(!needs("--version"));
     }

@@ -35,7 +35,10 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         .map_or(Task::value_variants(), std::slice::from_ref)
     {
         match task {
-            Task::Test => test::set_up()?,
+            Task::Test => {
+                test::set_up()?;
+                test::readers::set_up()?;
+            }
             Task::Vm => vm::set_up()?,
             Task::Lab => lab::set_up()?,
             Task::Ebpf => drop(ebpf::Toolchain::set_up()?),

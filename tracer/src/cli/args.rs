@@ -11,7 +11,7 @@ use super::values;
 use crate::{
     check::allow::Allow,
     plan::PlanName,
-    view::{CheckFormat, Format, TimelineFormat},
+    view::{CheckFormat, Format, TableFormat, TimelineFormat},
 };
 
 /// Help fits the narrowest terminal, and does not change with its width in a pipe.
@@ -55,6 +55,12 @@ pub enum Command {
     /// Record what happens, for leaks, trace and ps to read later: --from FILE
     #[command(after_help = RECORD_HELP)]
     Record(RecordArgs),
+    /// Write a recording as tables: connections, transitions, sites, verdicts
+    #[command(after_help = EXPORT_HELP)]
+    Export(ExportArgs),
+    /// Ask a recording's tables by SQL
+    #[command(after_help = QUERY_HELP)]
+    Query(QueryArgs),
     /// Run a command, and fail if it or what it starts leaks connections
     #[command(after_help = CHECK_HELP)]
     Check(CheckArgs),
@@ -107,6 +113,23 @@ Examples:
 
 What is recorded says who talked to whom, and names programs and functions; it
 holds no payload. The files are readable by their owner only.";
+
+const EXPORT_HELP: &str = "\
+Examples:
+  tcpleak export --from FILE --format parquet -o DIR    for DuckDB, pandas, ...
+  tcpleak export --from FILE --format csv -o DIR --port 5432
+
+`tcpleak query --list` says what the tables hold. Parquet needs a tcpleak that
+was built with the feature `tables`.";
+
+const QUERY_HELP: &str = "\
+Examples:
+  tcpleak query --list                     the tables and their columns
+  tcpleak query --from FILE 'SELECT comm, state, count(*) FROM connections
+      GROUP BY comm, state ORDER BY 3 DESC'
+
+Nothing can be written by SQL, and no file be read. Needs a tcpleak that was
+built with the feature `query`.";
 
 const CHECK_HELP: &str = "\
 A connection leaks when no program closed it before its process ended (or, in a
@@ -212,6 +235,40 @@ pub struct TimelineArgs {
     pub perfetto: Option<PathBuf>,
     #[command(flatten)]
     pub probe: ProbeArgs,
+}
+
+/// `export`
+#[derive(Clone, Debug, Args)]
+pub struct ExportArgs {
+    /// The recording, a file or folder
+    #[arg(long, value_name = "FILE")]
+    pub from: PathBuf,
+    /// How to write them
+    #[arg(long, value_name = "FORMAT")]
+    pub format: TableFormat,
+    /// Write a file for each table to this folder
+    #[arg(long, short, value_name = "DIR")]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+}
+
+/// `query`
+#[derive(Clone, Debug, Args)]
+pub struct QueryArgs {
+    /// The recording, a file or folder
+    #[arg(long, value_name = "FILE", required_unless_present = "list")]
+    pub from: Option<PathBuf>,
+    /// What to ask, such as 'SELECT * FROM sites'
+    #[arg(value_name = "SQL", required_unless_present = "list")]
+    pub sql: Option<String>,
+    /// List the tables and their columns
+    #[arg(long, conflicts_with_all = ["from", "sql"])]
+    pub list: bool,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// `record`

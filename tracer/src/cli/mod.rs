@@ -16,11 +16,13 @@ pub mod args;
 mod check;
 mod doctor;
 mod explain;
+mod export;
 mod leaks;
 mod outlet;
 mod output;
 mod progress;
 mod ps;
+mod query;
 mod record;
 mod replay;
 mod timeline;
@@ -67,6 +69,8 @@ pub fn main() -> ExitCode {
         Command::Ps(args) => ps::run(&args),
         Command::Record(args) => record::run(&args),
         Command::Timeline(args) => timeline::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Query(args) => query::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::SymbolHelper => symbols::helper::run().map(|()| Outcome::Fine),

@@ -375,7 +375,7 @@ fn code_site(
     let frames = stack.as_ref().map(|stack| &stack.frames[..]);
     let is_old = |connection: &&Tracked| connection.opened_at.is_none();
     CodeSite {
-        id: site_id(key, frames),
+        id: site_id(key, frames.map(frame::code)),
         cut_short: stack
             .as_ref()
             .is_some_and(|stack| stack.reach != Reach::Whole),
@@ -384,13 +384,13 @@ fn code_site(
     }
 }
 
-/// The same for the same name, role, end and code in every run.
+/// The same for the same name, role, end and `code` in every run.
 #[must_use]
-pub fn site_id(key: &SiteKey, frames: Option<&[Frame]>) -> String {
+pub fn site_id(key: &SiteKey, code: Option<u64>) -> String {
     let mut hasher = FxHasher::default();
     (key.comm, key.role, key.end).hash(&mut hasher);
-    if let Some(frames) = frames {
-        frame::code(frames).hash(&mut hasher);
+    if let Some(code) = code {
+        code.hash(&mut hasher);
     }
     format!("{:016x}", hasher.finish())
 }

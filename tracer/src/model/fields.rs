@@ -1,4 +1,4 @@
-//! The fields of a connection, once: names, titles, units and getters for JSON,
+//! The fields of a connection, once: names, titles, kinds, units and getters for JSON,
 //! CSV, table columns and sorting. Pure.
 
 use jiff::Timestamp;
@@ -25,10 +25,30 @@ named! {
     }
 }
 
+named! {
+    /// What the values of a field are.
+    Kind {
+        /// True or false.
+        Boolean = "boolean",
+        /// A whole number.
+        Integer = "integer",
+        /// Words.
+        Text = "text",
+        /// An instant.
+        Time = "time",
+        /// States entered, with times.
+        History = "history",
+        /// Who has a connection open.
+        Holders = "holders",
+    }
+}
+
 /// One field's value in one connection. Values of one field are of one kind, so
 /// that the derived order sorts them; those not known come last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value<'a> {
+    /// True or false.
+    Bool(bool),
     /// A number that may be negative.
     Int(i64),
     /// A number that may not.
@@ -47,32 +67,55 @@ pub enum Value<'a> {
     Missing,
 }
 
+/// What is known of a field by the type of what it is made from.
+pub(crate) trait Typed {
+    const KIND: Kind;
+    const MAY_MISS: bool = false;
+}
+
 macro_rules! value_from {
-    ($($from:ty => |$value:ident| $to:expr,)+) => {
+    ($($from:ty => $kind:ident |$value:ident| $to:expr,)+) => {
         $(impl<'a> From<$from> for Value<'a> {
             fn from($value: $from) -> Self {
                 $to
             }
+        }
+
+        impl<'a> Typed for $from {
+            const KIND: Kind = Kind::$kind;
         })+
     };
 }
 
 value_from! {
-    i32 => |number| Self::Int(number.into()),
-    u32 => |number| Self::Uint(number.into()),
-    u64 => |number| Self::Uint(number),
-    &'a str => |text| Self::Text(text),
-    &'a String => |text| Self::Text(text),
-    &'a Untrusted => |text| Self::Untrusted(text),
-    Timestamp => |at| Self::Time(at),
-    State => |state| Self::Text(state.name()),
-    &'a Vec<Holder> => |holders| Self::Holders(holders),
+    bool => Boolean |truth| Self::Bool(truth),
+    i32 => Integer |number| Self::Int(number.into()),
+    u16 => Integer |number| Self::Uint(number.into()),
+    u32 => Integer |number| Self::Uint(number.into()),
+    u64 => Integer |number| Self::Uint(number),
+    &'a str => Text |text| Self::Text(text),
+    &'a String => Text |text| Self::Text(text),
+    &'a Untrusted => Text |text| Self::Untrusted(text),
+    Timestamp => Time |at| Self::Time(at),
+    State => Text |state| Self::Text(state.name()),
+    &'a Vec<(State, Timestamp)> => History |history| Self::History(history),
+    &'a Vec<Holder> => Holders |holders| Self::Holders(holders),
 }
 
 impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Missing, Into::into)
     }
+}
+
+impl<T: Typed> Typed for Option<T> {
+    const KIND: Kind = T::KIND;
+    const MAY_MISS: bool = true;
+}
+
+/// Kind of what `get` gives, and whether that may be missing.
+pub(crate) const fn kind_of<R: 'static, T: Typed, F: Fn(&'static R) -> T>(_: &F) -> (Kind, bool) {
+    (T::KIND, T::MAY_MISS)
 }
 
 /// Holders in short: `pid:fd pid:fd`, and a word for nobody.
@@ -88,19 +131,21 @@ pub fn holders_text(holders: &[Holder]) -> String {
     pairs.join(" ")
 }
 
-/// One field of a connection.
-#[derive(Clone, Copy, Debug)]
-pub struct Field {
+/// One field of a connection, or of another kind of row.
+#[derive(Debug)]
+pub struct Field<R: 'static = Connection> {
     /// Its name in JSON and CSV, and as a sort key.
     pub name: &'static str,
     /// Its column's title.
     pub title: &'static str,
+    /// What its values are; and whether one may be missing.
+    pub kind: (Kind, bool),
     /// What it counts, if it counts.
     pub unit: Option<Unit>,
     /// What it says.
     pub help: &'static str,
     /// Its value.
-    pub get: for<'a> fn(&'a Connection) -> Value<'a>,
+    pub get: for<'a> fn(&'a R) -> Value<'a>,
 }
 
 /// The field of that JSON name.
@@ -110,28 +155,42 @@ pub fn field(name: &str) -> Option<&'static Field> {
 }
 
 macro_rules! fields {
-    ($($name:ident $title:literal $($unit:ident)? : $help:literal, |$c:ident| $get:expr;)+) => {
-        &[$(Field {
+    ($row:ty; $($name:ident $($title:literal)? $($unit:ident)? : $help:literal, |$c:ident| $get:expr;)+) => {
+        &[$($crate::model::fields::Field {
             name: stringify!($name),
-            title: $title,
-            unit: unit!($($unit)?),
+            title: $crate::model::fields::title!($name $($title)?),
+            kind: $crate::model::fields::kind_of(&|$c: &'static $row| $get),
+            unit: $crate::model::fields::unit!($($unit)?),
             help: $help,
             get: |$c| $get.into(),
         },)+]
     };
 }
+pub(crate) use fields;
+
+macro_rules! title {
+    ($name:ident) => {
+        stringify!($name)
+    };
+    ($name:ident $title:literal) => {
+        $title
+    };
+}
+pub(crate) use title;
 
 macro_rules! unit {
     () => {
         None
     };
     ($unit:ident) => {
-        Some(Unit::$unit)
+        Some($crate::model::fields::Unit::$unit)
     };
 }
+pub(crate) use unit;
 
 /// Every field, in the order of the JSON output.
 pub const FIELDS: &[Field] = fields! {
+    Connection;
     id "ID": "socket cookie and the number of its connection", |c| &c.id;
     pid "PID": "owner's process id", |c| c.pid;
     tid "TID": "thread that opened or accepted it", |c| c.tid;
@@ -159,7 +218,7 @@ pub const FIELDS: &[Field] = fields! {
     send_q "SEND-Q": "not acknowledged by the peer, in bytes; a listener's backlog", |c| c.send_q;
     retransmits "RETRANS" Segments: "segments sent again", |c| c.retransmits;
     srtt_us "SRTT" Microseconds: "smoothed round-trip time", |c| c.srtt_us;
-    history "HISTORY": "states entered since it is traced", |c| Value::History(&c.history);
+    history "HISTORY": "states entered since it is traced", |c| &c.history;
     error "ERROR": "errno it died of", |c| c.error;
     connect_errno "CONNECT-ERRNO": "errno of connect(2), 0 for success", |c| c.connect_errno;
     connect_us "CONNECT" Microseconds: "time spent in connect(2)", |c| c.connect_us;

@@ -7,5 +7,6 @@ pub mod event;
 pub mod fields;
 pub mod frame;
 pub mod report;
+pub mod tables;
 pub mod timeline;
 pub mod untrusted;

@@ -184,6 +184,12 @@ impl Table {
         open.map(|entry| &entry.connection)
     }
 
+    /// Every connection that has ended and whose socket is not freed yet.
+    pub fn ended(&self) -> impl Iterator<Item = &Connection> {
+        let ended = self.entries.values().filter(|entry| entry.ended);
+        ended.map(|entry| &entry.connection)
+    }
+
     /// Counts a record that could not be decoded.
     pub fn count_undecodable(&mut self) {
         self.counters.undecodable += 1;

@@ -35,8 +35,10 @@ pub(super) fn row(connection: &Connection) -> impl Iterator<Item = String> {
     FIELDS.iter().map(|field| cell((field.get)(connection)))
 }
 
-fn cell(value: Value<'_>) -> String {
+/// One value.
+pub(super) fn cell(value: Value<'_>) -> String {
     match value {
+        Value::Bool(truth) => truth.to_string(),
         Value::Int(number) => number.to_string(),
         Value::Uint(number) => number.to_string(),
         Value::Text(words) => text(words),

@@ -317,7 +317,7 @@ fn report(groups: Vec<Group>, summary: Summary, loss: Loss) -> Leaks {
 }
 
 /// A leak of seven, a stuck one, a healthy and an unknown site, with a loss.
-pub(super) fn leaks(name: &str) -> Leaks {
+pub(crate) fn leaks(name: &str) -> Leaks {
     let leak = verdict(
         Class::Leak,
         "missing-close",

@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use proptest::prelude::*;
 
 use super::{
-    Format, Trace, fixture, json, ps,
+    Format, TableFormat, Trace, fixture, json, ps, tables,
     tests::{ALL, NARROW, WIDE, doctor_text, everything, leaks_text, text, trace_text},
 };
 use crate::model::{
@@ -66,7 +66,7 @@ fn lines(text: &str) -> usize {
 }
 
 /// That `output` can do nothing to a terminal, and has so many lines.
-fn assert_tame(output: &str, expected_lines: usize, what: &str) {
+pub(super) fn assert_tame(output: &str, expected_lines: usize, what: &str) {
     let bad = output.chars().find(|&c| c != '\n' && !is_harmless(c));
     assert_eq!(bad, None, "{what}:\n{output}");
     assert!(
@@ -87,6 +87,40 @@ fn hostile_text() {
                 assert_tame(output, lines(&expected), &format!("{name:?} in {format:?}"));
             }
         }
+    }
+}
+
+/// What goes into Parquet is not for a terminal.
+const TEXT_TABLES: [TableFormat; 2] = [TableFormat::Csv, TableFormat::Jsonl];
+
+#[test]
+fn hostile_text_in_tables() {
+    let hostile = HOSTILE.map(str::to_owned).into_iter();
+    for name in hostile.chain(texts_of_pairs()) {
+        for format in TEXT_TABLES {
+            let expected = tables::tests::texts("x", format);
+            let told = tables::tests::texts(&name, format);
+            for (output, expected) in told.iter().zip(expected) {
+                assert_tame(output, lines(&expected), &format!("{name:?} in {format:?}"));
+            }
+        }
+        let told = tables::tests::texts(&name, TableFormat::Jsonl);
+        let value: serde_json::Value = told[0]
+            .lines()
+            .next()
+            .and_then(|line| serde_json::from_str(line).ok())
+            .expect("JSON");
+        assert_eq!(value["comm"], name.as_str());
+    }
+}
+
+#[test]
+fn no_cell_of_a_table_is_a_formula() {
+    for output in tables::tests::texts("=cmd|' /C calc'!A0", TableFormat::Csv) {
+        assert!(
+            !output.contains(",=") && !output.contains(",\"="),
+            "{output}"
+        );
     }
 }
 

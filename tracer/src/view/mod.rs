@@ -16,6 +16,7 @@ mod perfetto;
 mod picture;
 mod ps;
 mod table;
+mod tables;
 mod text;
 mod timeline;
 mod trace;
@@ -35,10 +36,16 @@ pub use self::{
     perfetto::perfetto,
     picture::picture,
     ps::ps,
+    tables::{Rows, Table, TableFile, TableFormat, Tables, catalog, document},
     text::{bytes, duration},
     timeline::{TimelineFormat, timeline},
     trace::Trace,
 };
+
+#[cfg(feature = "query")]
+pub use self::tables::answer;
+#[cfg(feature = "tables")]
+pub use self::tables::{Batches, schema};
 
 /// How to write a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

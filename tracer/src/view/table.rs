@@ -38,6 +38,7 @@ pub(super) type Columns = &'static [(&'static str, u8)];
 pub(super) fn shown(field: &Field, connection: &Connection) -> String {
     match ((field.get)(connection), field.unit) {
         (Value::Missing, _) => MISSING.to_owned(),
+        (Value::Bool(truth), _) => truth.to_string(),
         (Value::Uint(ms), Some(Unit::Milliseconds)) => text::duration(ms),
         (Value::Uint(us), Some(Unit::Microseconds)) => text::microseconds(us),
         (Value::Uint(size), Some(Unit::Bytes)) => text::bytes(size),

@@ -12,10 +12,12 @@ mod explain;
 mod recordings;
 mod streams;
 mod support;
+mod tables;
 
 /// Without a command as well: it is `leaks` then.
-const COMMANDS: [&str; 9] = [
-    "", "leaks", "trace", "ps", "timeline", "record", "check", "explain", "doctor",
+const COMMANDS: [&str; 11] = [
+    "", "leaks", "trace", "ps", "timeline", "record", "export", "query", "check", "explain",
+    "doctor",
 ];
 /// Narrower terminals are rare enough.
 const COLUMNS: usize = 80;

@@ -22,7 +22,7 @@ const WATCH: &str = "15s";
 
 /// Starts the leak, shows what tcpleak says of it, and ends it.
 pub(crate) fn main() -> Result<()> {
-    let tcpleak = run::build()?;
+    let tcpleak = run::build("")?;
     // Ctrl-C is for tcpleak: this process stays to end the leak.
     let stopped = Arc::new(AtomicBool::new(false));
     flag::register(SIGINT, stopped).context("cannot take Ctrl-C")?;

@@ -130,7 +130,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         Some(tcpleak) => tcpleak.clone(),
         None => {
             set_up()?;
-            let tcpleak = crate::run::build()?;
+            let tcpleak = crate::run::build("")?;
             build::all(&chosen)?;
             tcpleak
         }

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that is checked before a change goes in.
 
 mod e2e;
+pub(crate) mod readers;
 mod stage;
 mod tally;
 mod tools;
@@ -55,6 +56,9 @@ fn stages(args: &Args, tally: &mut Tally) -> Result<()> {
         ordinary(&built, &args.filter, tally)
     })?;
     stages.run("documentation tests", || documentation(&args.filter, tally))?;
+    if args.filter.is_empty() {
+        stages.run("tables read by other programs", || readers::check(&built))?;
+    }
     if args.quick {
         step("--quick: the end-to-end tests are left out");
         return Ok(());

@@ -14,7 +14,7 @@ use crate::{
     model::{
         assemble::site_id,
         connection::Connection,
-        frame::{CallFrames, call_site},
+        frame::{self, CallFrames, call_site},
         report::{Leaks, Loss},
         untrusted::Untrusted,
     },
@@ -169,7 +169,10 @@ impl Keeper {
                 ..SiteKey::of(tracked, pid, comm)
             };
             let site = sites.entry((key, code)).or_insert_with(|| Site {
-                id: site_id(&key, frames.as_ref().map(|stack| &stack.frames[..])),
+                id: site_id(
+                    &key,
+                    frames.as_ref().map(|stack| frame::code(&stack.frames)),
+                ),
                 pid: tracked.owner.map(|owner| owner.pid),
                 comm: tracked
                     .owner

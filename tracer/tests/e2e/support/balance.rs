@@ -57,7 +57,10 @@ pub(crate) fn lost(stderr: &str) -> Result<usize> {
 }
 
 fn number_before(name: &[&str], text: &str) -> Result<usize> {
-    let words: Vec<&str> = text.split([' ', ',', ';']).filter(|w| !w.is_empty()).collect();
+    let words: Vec<&str> = text
+        .split([' ', ',', ';'])
+        .filter(|w| !w.is_empty())
+        .collect();
     let at = words.windows(name.len()).position(|words| words == name);
     let number = at.and_then(|at| words.get(at.checked_sub(1)?)?.parse().ok());
     number.with_context(|| format!("no number of {name:?} in {text}"))
