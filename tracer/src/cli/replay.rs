@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use tokio::time::sleep;
+use tokio::{task::yield_now, time::sleep};
 
 use super::{args::RecordingArgs, interrupted, say};
 use crate::{course::Observer, model::timeline::Keeper, store::replay::Replay};
@@ -39,8 +39,12 @@ pub(super) async fn tell(
     tokio::pin!(interrupted);
     loop {
         if replay.step(listener)? {
-            listener.room().await;
-            continue;
+            tokio::select! {
+                biased;
+                () = &mut interrupted => break,
+                // Signals are looked for while nothing else is done.
+                () = async { yield_now().await; listener.room().await } => continue,
+            }
         }
         if !args.follow || replay.course.is_over() {
             break;
@@ -59,5 +63,51 @@ pub(super) async fn tell(
 pub(super) fn say_flaws(replay: &Replay) {
     for flaw in replay.flaws() {
         say(&format!("the recording does not tell {flaw}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use nix::sys::signal::{Signal, raise};
+
+    use super::*;
+    use crate::{
+        cli::runtime, clock::BootTime, selection::Selection, table::Change,
+        table::connection::Connection,
+    };
+
+    /// Presses Ctrl-C as soon as there is something.
+    #[derive(Default)]
+    struct Impatient {
+        parts: usize,
+    }
+
+    impl Observer for Impatient {
+        fn change(&mut self, _: Change, _: BootTime, _: &Connection) -> Result<()> {
+            Ok(())
+        }
+
+        fn settle(&mut self) -> Result<()> {
+            self.parts += 1;
+            raise(Signal::SIGINT)?;
+            Ok(())
+        }
+    }
+
+    impl Listener for Impatient {}
+
+    #[test]
+    fn ctrl_c_ends_it_between_two_parts() -> Result<()> {
+        let v1 = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings/v1.tcpleak");
+        let mut replay = Replay::open(&v1, false, Selection::default())?;
+        let mut listener = Impatient::default();
+        let args = RecordingArgs::default();
+        runtime()?.block_on(tell(&mut replay, &args, &mut listener))?;
+        let told = listener.parts;
+        while replay.step(&mut listener)? {}
+        assert!(told < listener.parts, "all {told} parts were told");
+        Ok(())
     }
 }

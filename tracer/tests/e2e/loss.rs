@@ -16,7 +16,7 @@ use crate::support::{
     net::{free_port, ss},
     random::number,
     report::{groups_of, list},
-    tcpleak::unless_lossy,
+    tcpleak::{Finished, unless_lossy},
     wait_for,
 };
 
@@ -213,21 +213,23 @@ fn after_a_storm_that_it_slept_through_it_knows_what_is_open() -> Result<()> {
         phantoms = told.difference(&held).cloned().collect();
         Ok((unknown.is_empty() && phantoms.is_empty()).then_some(()))
     });
-    mended
-        .with_context(|| format!("not told: {unknown:?}, gone: {phantoms:?}"))
-        .with_context(|| told_of(&tcpleak, phantoms.first()))?;
-    println!("mended after {:?}", since.elapsed());
+    let lasted = since.elapsed();
     drop(open);
     let finished = tcpleak.interrupt()?;
-    println!("{}", finished.stderr);
+    println!("mended after {lasted:?}: {}", finished.stderr);
+    mended
+        .with_context(|| format!("not told: {unknown:?}, gone: {phantoms:?}"))
+        .with_context(|| told_of(&finished, phantoms.first()))?;
     assert_ne!(finished.lost()?, 0);
     Ok(())
 }
 
-/// What was told of the connection with these ends.
-fn told_of(tcpleak: &Tcpleak, of: Option<&(String, String)>) -> String {
-    let lines = tcpleak.lines().unwrap_or_default();
-    let lines = lines.iter().filter(|line| ends(line).as_ref() == of);
+/// What was told of the connection with these ends, and of losses.
+fn told_of(told: &Finished, of: Option<&(String, String)>) -> String {
+    let lines = told.lines().unwrap_or_default();
+    let lines = lines
+        .iter()
+        .filter(|line| ends(line).as_ref() == of || line["event"] == "loss");
     lines.map(|line| format!("{line}\n")).collect()
 }
 

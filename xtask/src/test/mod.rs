@@ -57,7 +57,7 @@ fn stages(args: &Args, tally: &mut Tally) -> Result<()> {
     })?;
     stages.run("documentation tests", || documentation(&args.filter, tally))?;
     if args.filter.is_empty() {
-        stages.run("tables read by other programs", || readers::check(&built))?;
+        stages.run("files read by other programs", || readers::check(&built))?;
     }
     if args.quick {
         step("--quick: the end-to-end tests are left out");

@@ -1,5 +1,6 @@
-//! Other programs that read tables (pyarrow, ClickHouse's engine) on files that tcpleak
-//! writes: installed by pip into a folder of the target directory.
+//! Other programs on files that tcpleak writes: pyarrow and ClickHouse's engine read
+//! tables, Perfetto's page in Chromium a timeline. Installed by pip into a folder of the
+//! target directory.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -14,13 +15,24 @@ use crate::{
 
 /// Their names and versions for pip, and the program that runs them.
 const REQUIREMENTS: &str = "tracer/tests/readers/requirements.txt";
-const CHECK: &str = "tracer/tests/readers/check.py";
+const CHECKS: [&str; 2] = [
+    "tracer/tests/readers/tables.py",
+    "tracer/tests/readers/perfetto.py",
+];
 const RECORDING: &str = "tracer/tests/recordings/v1.tcpleak";
 
-const WHY: &str = "reading tables by other programs";
+const WHY: &str = "reading files by other programs";
+
+/// Programs of Debian's that they need, and the package of each.
+const TOOLS: [(&str, &str); 3] = [
+    ("python3", "python3"),
+    ("chromium", "chromium"),
+    ("chromedriver", "chromium-driver"),
+];
 
 /// The Python that has them; makes it where there is none or it has others.
 pub(crate) fn set_up() -> Result<PathBuf> {
+    apt::bring(&TOOLS, WHY)?;
     let folder = place::target().join("readers");
     let python = folder.join("bin/python");
     let wanted = fs::read_to_string(place::root().join(REQUIREMENTS))?;
@@ -29,7 +41,6 @@ pub(crate) fn set_up() -> Result<PathBuf> {
         step(format_args!("every program of {WHY} is here"));
         return Ok(python);
     }
-    apt::bring(&[("python3", "python3")], WHY)?;
     // Debian has this part of Python in a package of its own.
     if output(Command::new("python3").args(["-c", "import ensurepip"])).is_err() {
         apt::install(&["python3-venv"], WHY)?;
@@ -54,12 +65,15 @@ pub(crate) fn set_up() -> Result<PathBuf> {
 pub(crate) fn check(built: &[Executable]) -> Result<()> {
     let python = set_up()?;
     let tcpleak = artifacts::program(built, "tcpleak")?;
-    let mut check = Command::new(python);
-    check
-        .arg(CHECK)
-        .arg(tcpleak)
-        .arg(RECORDING)
-        .current_dir(place::root());
-    step(crate::command::shown(&check));
-    run(&mut check)
+    for check in CHECKS {
+        let mut check_it = Command::new(&python);
+        check_it
+            .arg(check)
+            .arg(&tcpleak)
+            .arg(RECORDING)
+            .current_dir(place::root());
+        step(crate::command::shown(&check_it));
+        run(&mut check_it)?;
+    }
+    Ok(())
 }

@@ -151,7 +151,13 @@ impl Keeper {
             .filter(|connection| self.wants(connection));
         let open = open.map(|connection| (connection, true));
         let ended = self.ended.iter().map(|connection| (connection, false));
-        for (tracked, is_open) in open.chain(ended) {
+        let is_in_cgroup = |tracked: &Tracked| {
+            let owner = tracked.owner.and_then(|owner| course.owner(owner.pid));
+            let cgroup = owner.and_then(|owner| owner.cgroup.as_ref());
+            self.selection.matches_cgroup(cgroup)
+        };
+        let all = open.chain(ended);
+        for (tracked, is_open) in all.filter(|(tracked, _)| is_in_cgroup(tracked)) {
             let stack = tracked.owner.and_then(|owner| {
                 let stack = tracked.opener()?.stack?;
                 Some(CallStack {

@@ -1,6 +1,6 @@
 """Other programs read what `tcpleak export` writes, and come to what `tcpleak query` says.
 
-check.py TCPLEAK RECORDING
+tables.py TCPLEAK RECORDING
 """
 
 import json
