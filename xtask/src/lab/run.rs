@@ -34,6 +34,9 @@ const SLACK: Duration = Duration::from_secs(60);
 const FIRST_PORT: usize = 18_000;
 const PORTS: usize = 100;
 
+/// A run's recording, in its folder.
+const RECORDING: &str = "recording.tcpleak";
+
 /// What all runs share.
 pub(crate) struct Lab {
     pub(crate) tcpleak: PathBuf,
@@ -129,6 +132,7 @@ impl Lab {
         }
         stage.start_all()?;
         stage.play()?;
+        stage.replay()?;
         stage.judge()
     }
 }
@@ -285,6 +289,8 @@ impl Stage<'_> {
             .arg(format!("{}s", self.lab.watch.as_secs()))
             .arg("--output")
             .arg(report)
+            .arg("--record")
+            .arg(self.dir.join(RECORDING))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(self.dir.join("tcpleak.log"))?)
@@ -340,6 +346,30 @@ impl Stage<'_> {
             command::output(shell.args(["sh", "-ec", &run]))?;
         }
         Ok(())
+    }
+
+    /// The recording gives the report again, each time, to one who may do nothing.
+    fn replay(&self) -> Result<()> {
+        let recording = self.dir.join(RECORDING);
+        let told = fs::read(self.dir.join("report.json"))?;
+        for _ in 0..2 {
+            let replayed = self.dir.join("replayed.json");
+            let mut replay = Command::new("setpriv");
+            replay
+                .args(["--bounding-set=-all", "--inh-caps=-all", "--"])
+                .arg(&self.lab.tcpleak)
+                .args(["leaks", "--all", "--format", "json", "--from"])
+                .arg(&recording)
+                .arg("--output")
+                .arg(&replayed);
+            command::output(&mut replay)?;
+            ensure!(
+                fs::read(&replayed)? == told,
+                "the recording gives another report: compare {} with report.json beside it",
+                replayed.display()
+            );
+        }
+        Ok(fs::remove_file(recording)?)
     }
 
     fn judge(&self) -> Result<Vec<Outcome>> {

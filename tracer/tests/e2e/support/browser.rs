@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use fantoccini::{
     Client, ClientBuilder,
     actions::{InputSource as _, MOUSE_BUTTON_LEFT, MouseActions, PointerAction},
@@ -40,29 +40,14 @@ const OPTIONS: [&str; 9] = [
     "--window-size=1400,1000",
 ];
 
+/// So often it is tried.
+const STARTS: usize = 5;
+
 impl Browser {
     /// Starts it.
     pub(crate) fn start() -> Result<Self> {
         let home = TempDir::new()?;
-        // In a pid namespace of its own: all of it ends with the first of it.
-        let mut driver = Running::start(
-            Command::new("unshare")
-                .args(["--pid", "--fork", "--kill-child", "--mount-proc"])
-                .args(["chromedriver", "--port=0"])
-                .env("HOME", home.path())
-                .env("TMPDIR", home.path())
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null()),
-        )?;
-        let says = driver.0.stdout.take().context("no pipe")?;
-        let mut lines = BufReader::new(says).lines();
-        let port = loop {
-            let line = lines.next().context("chromedriver ended")??;
-            if let Some((_, port)) = line.split_once("successfully on port ") {
-                break port.trim_end_matches('.').to_owned();
-            }
-        };
+        let (driver, port) = driver(home.path())?;
         let profile = format!("--user-data-dir={}", home.path().join("profile").display());
         let options: Vec<&str> = OPTIONS.into_iter().chain([&*profile]).collect();
         let mut wants = Map::new();
@@ -147,6 +132,33 @@ impl Browser {
             .runtime
             .block_on(self.client.perform_actions(actions))?)
     }
+}
+
+/// A chromedriver, and its port. The port that it finds for itself may be taken by then.
+fn driver(home: &Path) -> Result<(Running, u16)> {
+    let mut said = String::new();
+    for _ in 0..STARTS {
+        // In a pid namespace of its own: all of it ends with the first of it.
+        let mut driver = Running::start(
+            Command::new("unshare")
+                .args(["--pid", "--fork", "--kill-child", "--mount-proc"])
+                .args(["chromedriver", "--port=0"])
+                .env("HOME", home)
+                .env("TMPDIR", home)
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null()),
+        )?;
+        let says = driver.0.stdout.take().context("no pipe")?;
+        for line in BufReader::new(says).lines() {
+            let line = line?;
+            if let Some((_, port)) = line.split_once("successfully on port ") {
+                return Ok((driver, port.trim_end_matches('.').parse()?));
+            }
+            said = line;
+        }
+    }
+    bail!("chromedriver does not start: {said}")
 }
 
 impl Drop for Browser {
