@@ -17,7 +17,8 @@ use zerocopy::transmute;
 use crate::{
     decode::{Ends, Event, Owner},
     model::untrusted::Untrusted,
-    tcp::State,
+    table::connection::Connection,
+    tcp::{Role, State},
 };
 
 /// What the user asked for; `None` is any.
@@ -137,6 +138,22 @@ impl Selection {
             | Event::Exec { .. }
             | Event::Exit { .. } => true,
         }
+    }
+
+    /// Whether a connection is wanted, by all but its owner's control group. Listeners are
+    /// none.
+    #[must_use]
+    pub fn wants_connection(&self, connection: &Connection) -> bool {
+        let &Connection {
+            role,
+            local,
+            remote,
+            netns,
+            ..
+        } = connection;
+        role != Role::Listener
+            && self.matches_ends(local, remote, netns)
+            && self.matches_owner(connection.owner.as_ref())
     }
 
     /// Whether this owner is wanted. An owner not known yet is not, once one is

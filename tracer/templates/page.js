@@ -12,9 +12,9 @@
   // What is shown, in percent of the window.
   let from = 0, to = 100;
 
-  const clock = (percent, digits) => {
+  const clock = (percent, has_ms) => {
     const us = begin + (whole * percent) / 100;
-    return new Date(us / 1000).toISOString().slice(11, digits ? 20 + digits - 1 + 1 : 19);
+    return new Date(us / 1000).toISOString().slice(11, has_ms ? 23 : 19);
   };
   const span = (percent) => {
     const s = (whole * percent) / 1e8;
@@ -27,12 +27,12 @@
     const seconds = whole / 1e6, shown = (seconds * (to - from)) / 100;
     const most = Math.max(2, Math.min(8, Math.floor(ticks.clientWidth / 90)));
     const step = STEPS.find((step) => shown / step <= most) || 86400 * Math.ceil(shown / 86400 / most);
-    const digits = step < 1 ? 3 : 0, first = begin / 1e6 + (seconds * from) / 100;
+    const has_ms = step < 1, first = begin / 1e6 + (seconds * from) / 100;
     const labels = [];
     for (let at = Math.ceil(first / step) * step; at <= first + shown; at += step) {
       const label = document.createElement("span");
       const percent = ((at - begin / 1e6) / seconds) * 100;
-      label.textContent = "|" + clock(percent + 1e-9, digits);
+      label.textContent = "|" + clock(percent + 1e-9, has_ms);
       label.style.left = `${((percent - from) / (to - from)) * 100}%`;
       labels.push(label);
     }
@@ -99,11 +99,11 @@
       });
       if (piece) {
         const [left, width] = place(piece);
-        says.unshift(`${piece.className} for ${span(width)}, ${clock(left, 3)} to ${clock(left + width, 3)}`);
+        says.unshift(`${piece.className} for ${span(width)}, ${clock(left, true)} to ${clock(left + width, true)}`);
       }
       const near = (to - from) / 100;
       for (const mark of row.querySelectorAll("b")) {
-        if (Math.abs(place(mark)[0] - percent) < near) says.unshift(`${mark.className} at ${clock(place(mark)[0], 3)}`);
+        if (Math.abs(place(mark)[0] - percent) < near) says.unshift(`${mark.className} at ${clock(place(mark)[0], true)}`);
       }
     } else {
       says.push([...row.querySelectorAll("i")].map((i) => `${i.className} ${span(place(i)[1])}`).join(", "));

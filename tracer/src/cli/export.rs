@@ -10,12 +10,18 @@ use anyhow::{Context as _, Result, bail};
 use tempfile::NamedTempFile;
 
 use super::{
-    Outcome, args::ExportArgs, interrupted, leaks, output::Sink, replay::say_flaws, runtime, say,
-    selection,
+    Outcome,
+    args::ExportArgs,
+    leaks,
+    output::Sink,
+    replay::{self, Listener, say_flaws},
+    runtime, say, selection,
 };
 use crate::{
-    course::Observer,
-    model::{report::Leaks, tables::Teller},
+    model::{
+        report::Leaks,
+        tables::{self, Teller},
+    },
     selection::Selection,
     store::replay::Replay,
     view::{Rows, Table, TableFile, TableFormat, Tables},
@@ -92,21 +98,15 @@ impl Recorded {
     }
 }
 
-/// Tells all of it, until Ctrl-C.
-fn all(replay: &mut Replay, observer: &mut impl Observer) -> Result<()> {
-    runtime()?.block_on(async {
-        let interrupted = interrupted()?;
-        tokio::pin!(interrupted);
-        while replay.step(observer)? {
-            tokio::select! {
-                biased;
-                () = &mut interrupted => bail!("stopped by Ctrl-C; nothing is written"),
-                () = tokio::task::yield_now() => {}
-            }
-        }
-        replay.finish(observer)
-    })
+/// Tells all of it, or nothing.
+fn all(replay: &mut Replay, listener: &mut impl Listener) -> Result<()> {
+    if !runtime()?.block_on(replay::read(replay, false, listener))? {
+        bail!("stopped by Ctrl-C; nothing is written");
+    }
+    Ok(())
 }
+
+impl<S: tables::Sink> Listener for Teller<S> {}
 
 /// Where the files go.
 struct Folder {

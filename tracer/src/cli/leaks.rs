@@ -51,18 +51,21 @@ pub(super) fn run(args: &LeaksArgs) -> Result<Outcome> {
             let disk = watch::beside(args.recording.record.as_deref())?;
             let attached = Attached::new(&load_options(&args.probe, &selection))?;
             let runtime = runtime()?;
-            let mut keeper = keeper_of(&selection);
-            let watched = runtime.block_on(watch(args, attached, selection, disk, &mut keeper));
-            let (course, recorded) = watched?;
+            let keeper = keeper_of(&selection);
+            let watched = runtime.block_on(watch(args, attached, selection, disk, keeper));
+            let (keeper, course, recorded) = watched?;
             (runtime, keeper, course, Vec::new(), recorded)
         }
     };
     let mut report = report(&course);
     report.blind.extend(flaws);
-    if let (Some(sink), Some(keeper)) = (&mut html, keeper) {
-        let timeline = keeper.finish(&course, &report);
-        sink.write(|out| view::page(out, &report, &timeline, Leads::Findings))?;
-    }
+    let page = match (&mut html, keeper) {
+        (Some(sink), Some(keeper)) => {
+            let timeline = keeper.finish(&course, &report);
+            sink.write(|out| view::page(out, &report, &timeline, Leads::Findings))
+        }
+        _ => Ok(()),
+    };
 
     let outcome = match args.fail_on {
         Some(FailOn::Leak) if report.summary.leaked > 0 => Outcome::Leaks,
@@ -73,6 +76,7 @@ pub(super) fn run(args: &LeaksArgs) -> Result<Outcome> {
         Err(error) if is_closed_pipe(&error) => {}
         written => written?,
     }
+    page?;
     recorded.map(|()| outcome)
 }
 
@@ -103,18 +107,17 @@ async fn watch(
     attached: Attached,
     selection: Selection,
     disk: Option<Disk>,
-    keeper: &mut Option<Keeper>,
-) -> Result<(Course, Result<()>)> {
+    keeper: Option<Keeper>,
+) -> Result<(Option<Keeper>, Course, Result<()>)> {
     let mut collector = watch::begin(attached, selection, disk)?;
     let progress = Progress::new(Some(args.watch), collector.course.setup.from);
-    let mut observers = (progress, keeper.take());
+    let mut observers = (progress, keeper);
     watch::until(&mut collector, Some(args.watch), pending(), &mut observers).await?;
-    let (progress, kept) = observers;
+    let (progress, mut keeper) = observers;
     progress.finish();
-    *keeper = kept;
-    collector.conclude(NAMED_WITHIN, keeper)?;
+    collector.conclude(NAMED_WITHIN, &mut keeper)?;
     let recorded = collector.close_recording();
-    Ok((collector.course, recorded))
+    Ok((keeper, collector.course, recorded))
 }
 
 /// What a course comes to.

@@ -29,34 +29,45 @@ impl<T: Listener> Listener for Option<T> {
     }
 }
 
-/// Tells all of it; with `--follow` until it ends, or Ctrl-C.
+/// Tells all of it; with `--follow` until it ends, or Ctrl-C; and says what is wrong with it.
 pub(super) async fn tell(
     replay: &mut Replay,
     args: &RecordingArgs,
     listener: &mut impl Listener,
 ) -> Result<()> {
+    read(replay, args.follow, listener).await?;
+    say_flaws(replay);
+    Ok(())
+}
+
+/// Tells all of it; where it is to be followed, until it ends. False where Ctrl-C cut that
+/// short.
+pub(super) async fn read(
+    replay: &mut Replay,
+    follow: bool,
+    listener: &mut impl Listener,
+) -> Result<bool> {
     let interrupted = interrupted()?;
     tokio::pin!(interrupted);
-    loop {
+    let is_whole = loop {
         if replay.step(listener)? {
             tokio::select! {
                 biased;
-                () = &mut interrupted => break,
+                () = &mut interrupted => break false,
                 // Signals are looked for while nothing else is done.
                 () = async { yield_now().await; listener.room().await } => continue,
             }
         }
-        if !args.follow || replay.course.is_over() {
-            break;
+        if !follow || replay.course.is_over() {
+            break true;
         }
         tokio::select! {
-            () = &mut interrupted => break,
+            () = &mut interrupted => break false,
             () = sleep(LOOK) => {}
         }
-    }
+    };
     replay.finish(listener)?;
-    say_flaws(replay);
-    Ok(())
+    Ok(is_whole)
 }
 
 /// A line for each thing that is wrong with it.

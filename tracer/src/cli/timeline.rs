@@ -1,6 +1,10 @@
 //! `tcpleak timeline`
 
-use std::{future::pending, path::PathBuf};
+use std::{
+    future::pending,
+    io::{self, Write},
+    path::PathBuf,
+};
 
 use anyhow::{Result, bail};
 
@@ -56,17 +60,19 @@ pub(super) fn run(args: &TimelineArgs) -> Result<Outcome> {
     if timeline.sites.is_empty() {
         none_such(site, connection)?;
     }
-    if let Some(sink) = &mut html {
-        sink.write(|out| view::page(out, &report, &timeline, Leads::Timeline))?;
-    }
-    if let Some(sink) = &mut svg {
-        sink.write(|out| view::picture(out, &timeline))?;
-    }
-    if let Some(sink) = &mut perfetto {
-        sink.write(|out| view::perfetto(out, &timeline))?;
-    }
+    // One that cannot be written takes nothing from the others.
+    let page = |out: &mut dyn Write| view::page(out, &report, &timeline, Leads::Timeline);
+    let files = [
+        html.as_mut().map(|sink| sink.write(page)),
+        svg.as_mut()
+            .map(|sink| sink.write(|out| view::picture(out, &timeline))),
+        perfetto
+            .as_mut()
+            .map(|sink| sink.write(|out| view::perfetto(out, &timeline))),
+    ];
     let style = sink.style();
     sink.write(|out| view::timeline(out, &timeline, args.format, args.all, style))?;
+    files.into_iter().flatten().collect::<io::Result<()>>()?;
     recorded.map(|()| Outcome::Fine)
 }
 

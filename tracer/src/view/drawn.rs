@@ -59,17 +59,39 @@ pub(super) struct Bar<'a> {
 
 /// What it did for a while.
 pub(super) struct Piece {
-    pub(super) phase: Phase,
+    span: Span,
     pub(super) from: Percent,
     pub(super) width: Percent,
-    pub(super) title: String,
+}
+
+impl Piece {
+    pub(super) fn phase(&self) -> Phase {
+        self.span.phase
+    }
+
+    /// In words.
+    pub(super) fn title(&self) -> String {
+        let Span { phase, from, to } = self.span;
+        format!("{phase} for {}, from {}", between(from, to), clock(from))
+    }
 }
 
 /// What happened at an instant.
 pub(super) struct Dot {
-    pub(super) kind: MarkKind,
+    mark: Mark,
     pub(super) at: Percent,
-    pub(super) title: String,
+}
+
+impl Dot {
+    pub(super) fn kind(&self) -> MarkKind {
+        self.mark.kind
+    }
+
+    /// In words.
+    pub(super) fn title(&self) -> String {
+        let Mark { kind, at } = self.mark;
+        format!("{kind} at {}", clock(at))
+    }
 }
 
 /// A share of the window, from 0 to 100.
@@ -199,21 +221,19 @@ impl Axis {
         }
     }
 
-    fn piece(&self, &Span { phase, from, to }: &Span) -> Piece {
-        let (begin, end) = (self.percent(from), self.percent(to));
+    fn piece(&self, &span: &Span) -> Piece {
+        let (from, to) = (self.percent(span.from), self.percent(span.to));
         Piece {
-            phase,
-            from: begin,
-            width: Percent(end.0 - begin.0),
-            title: format!("{phase} for {}, from {}", between(from, to), clock(from)),
+            span,
+            from,
+            width: Percent(to.0 - from.0),
         }
     }
 
-    fn dot(&self, Mark { kind, at }: Mark) -> Dot {
+    fn dot(&self, mark: Mark) -> Dot {
         Dot {
-            kind,
-            at: self.percent(at),
-            title: format!("{kind} at {}", clock(at)),
+            mark,
+            at: self.percent(mark.at),
         }
     }
 }

@@ -218,3 +218,17 @@ fn a_timeline_is_of_one_connection_or_of_one_piece_of_code() -> Result<()> {
     assert_one_line(&timeline("feed.1")?, 1, "no such connection")?;
     assert_one_line(&timeline("--site nowhere.c:1")?, 1, "no such code")
 }
+
+#[test]
+fn a_page_that_cannot_be_written_takes_nothing_from_the_report() -> Result<()> {
+    let v1 = sample("v1.tcpleak");
+    for command in ["leaks", "timeline"] {
+        let line = format!("{command} --from {} --html /dev/full", v1.display());
+        let told = run(&line)?;
+        assert_eq!(told.status.code(), Some(1), "{command}");
+        assert!(text(&told.stdout)?.contains("missing-close"), "{command}");
+        let said = text(&told.stderr)?;
+        assert!(said.contains("No space left"), "{command}: {said}");
+    }
+    Ok(())
+}

@@ -10,7 +10,6 @@ use crate::{
     model::{connection::Connection, report::Leaks, untrusted::Untrusted},
     selection::Selection,
     table::{Change, connection::Connection as Tracked, site::CallStack},
-    tcp::Role,
 };
 
 /// What a recording knows of code and of processes: all of it before it tells anything.
@@ -67,19 +66,9 @@ impl<S: Sink> Teller<S> {
     }
 
     fn wants(&self, connection: &Tracked) -> bool {
-        let Tracked {
-            local,
-            remote,
-            netns,
-            ..
-        } = *connection;
         let owner = connection.owner.as_ref();
-        connection.role != Role::Listener
-            && self.selection.matches_ends(local, remote, netns)
-            && self.selection.matches_owner(owner)
-            && self
-                .selection
-                .matches_cgroup(owner.and_then(|owner| self.names.cgroups.get(&owner.pid)))
+        let cgroup = owner.and_then(|owner| self.names.cgroups.get(&owner.pid));
+        self.selection.wants_connection(connection) && self.selection.matches_cgroup(cgroup)
     }
 
     fn tell(&mut self, tracked: &Tracked, at: BootTime, is_open: bool) -> Result<()> {

@@ -24,7 +24,7 @@ use crate::{
         connection::{ConnId, Connection as Tracked},
         site::{CallStack, SiteKey},
     },
-    tcp::{Known, Role},
+    tcp::Known,
 };
 
 /// Connections that ended and are kept, some 40 MB; those past it are counted.
@@ -75,18 +75,6 @@ impl Keeper {
         }
     }
 
-    fn wants(&self, connection: &Tracked) -> bool {
-        let Tracked {
-            local,
-            remote,
-            netns,
-            ..
-        } = *connection;
-        connection.role != Role::Listener
-            && self.selection.matches_ends(local, remote, netns)
-            && self.selection.matches_owner(connection.owner.as_ref())
-    }
-
     fn note_moved(&mut self, at: BootTime, connection: &Tracked) {
         let Some(idle_ms) = connection.idle_ms(at) else {
             return;
@@ -133,7 +121,7 @@ impl Keeper {
     #[must_use]
     pub fn finish(mut self, course: &Course, report: &Leaks) -> Timeline {
         for connection in course.table.open() {
-            if self.wants(connection) {
+            if self.selection.wants_connection(connection) {
                 self.note_resent(course.now(), connection);
             }
         }
@@ -148,7 +136,7 @@ impl Keeper {
         let open = course
             .table
             .open()
-            .filter(|connection| self.wants(connection));
+            .filter(|connection| self.selection.wants_connection(connection));
         let open = open.map(|connection| (connection, true));
         let ended = self.ended.iter().map(|connection| (connection, false));
         let is_in_cgroup = |tracked: &Tracked| {
@@ -275,7 +263,7 @@ impl Keeper {
 
 impl Observer for Keeper {
     fn change(&mut self, change: Change, at: BootTime, connection: &Tracked) -> Result<()> {
-        if change == Change::Gone && self.wants(connection) {
+        if change == Change::Gone && self.selection.wants_connection(connection) {
             self.note_resent(at, connection);
             if self.ended.len() < MAX_ENDED {
                 self.ended.push(connection.clone());
@@ -301,7 +289,7 @@ impl Observer for Keeper {
 
     fn tick(&mut self, at: BootTime, table: &Table, _: Loss) -> Result<()> {
         for connection in table.open() {
-            if self.wants(connection) {
+            if self.selection.wants_connection(connection) {
                 self.note_moved(at, connection);
                 self.note_resent(at, connection);
             }
