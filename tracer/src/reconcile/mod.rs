@@ -237,22 +237,19 @@ pub fn reconcile(
     let found_by_ends = snapshot.nameless.iter().map(|socket| socket.ends.netns);
     let found_by_ends: FxHashSet<u32> = found_by_ends.collect();
     let missing = table
-        .connections()
-        .filter(|connection| !present.contains(&connection.id.sock))
-        .filter(|connection| terms.has_lost || connection.state != State::Close)
-        .filter(|connection| has_vanished(connection, snapshot, &found_by_ends));
+        .named()
+        .filter(|(name, _)| !present.contains(name))
+        .filter(|(_, connection)| terms.has_lost || connection.state != State::Close)
+        .filter(|(_, connection)| has_vanished(connection, snapshot, &found_by_ends));
     // A dump may pass over a socket, where another of its hash bucket goes between
     // two messages: where nothing was lost, only what is missing twice is gone.
-    let (vanished, missing): (Vec<&Connection>, Vec<&Connection>) =
-        missing.partition(|connection| terms.has_lost || table.was_missing(connection.id.sock));
-    let mut vanished: Vec<_> = vanished.iter().map(|connection| connection.id).collect();
+    let (mut vanished, missing): (Vec<_>, Vec<_>) = missing
+        .map(|(name, connection)| (connection.id, name))
+        .partition(|&(_, name)| terms.has_lost || table.was_missing(name));
     vanished.sort_unstable();
-    let missing = missing
-        .iter()
-        .map(|connection| connection.id.sock)
-        .collect();
-    for ConnId { sock, .. } in vanished {
-        table.vanish(sock, snapshot.ended, &mut tell);
+    let missing = missing.into_iter().map(|(_, name)| name).collect();
+    for (_, name) in vanished {
+        table.vanish(name, snapshot.ended, &mut tell);
     }
     table.end_snapshot(missing);
 }

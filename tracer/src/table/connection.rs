@@ -21,7 +21,8 @@ pub const HISTORY_LEN: usize = 9;
 /// The cookie alone does not: `connect(AF_UNSPEC)` and another connect keep it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId {
-    /// The socket cookie, or its address on kernels without a cookie helper.
+    /// The socket cookie; on kernels without a cookie helper the socket's address where a
+    /// record told of it first, the cookie where a snapshot did.
     pub sock: u64,
     /// Counts the connections of one socket, from 0.
     pub generation: u32,

@@ -178,6 +178,13 @@ impl Table {
         self.entries.values().map(|entry| &entry.connection)
     }
 
+    /// The same, each with the name that records have for it now: not always the one
+    /// in its id, which never changes.
+    pub fn named(&self) -> impl Iterator<Item = (u64, &Connection)> {
+        let entries = self.entries.iter();
+        entries.map(|(&name, entry)| (name, &entry.connection))
+    }
+
     /// Every connection that has not ended, and every listener.
     pub fn open(&self) -> impl Iterator<Item = &Connection> {
         let open = self.entries.values().filter(|entry| !entry.ended);

@@ -42,9 +42,9 @@ struct Candidate {
 }
 
 impl Candidate {
-    fn of(connection: &Connection) -> Self {
+    fn of(name: u64, connection: &Connection) -> Self {
         Self {
-            name: connection.id.sock,
+            name,
             inode: connection.sample.map_or(0, |sample| sample.inode),
             opened: connection
                 .owner
@@ -160,9 +160,9 @@ impl Table {
     #[must_use]
     pub fn by_ends(&self) -> ByEnds {
         let mut names = ByEnds::default();
-        for connection in self.connections() {
+        for (name, connection) in self.named() {
             let ends = ends_of(connection);
-            let candidate = Candidate::of(connection);
+            let candidate = Candidate::of(name, connection);
             if connection.local.port() == 0 {
                 names.portless.entry(ends).or_default().push(candidate);
             } else if connection.state == State::Close {
@@ -279,16 +279,15 @@ impl Table {
     }
 
     /// Named by address: gives a socket that a snapshot brought in, under its
-    /// cookie, the name that its records use.
+    /// cookie, the name that its records use. Its id stays: it may have been told.
     pub(super) fn rename(&mut self, sock: u64, ends: Ends) -> bool {
-        let Some(mut entry) = self
+        let Some(entry) = self
             .unnamed
             .remove(&ends)
             .and_then(|old| self.entries.remove(&old))
         else {
             return false;
         };
-        entry.connection.id.sock = sock;
         self.entries.insert(sock, entry);
         true
     }

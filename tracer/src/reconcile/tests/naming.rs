@@ -104,6 +104,10 @@ fn named_by_address_a_socket_is_found_by_its_ends() {
     seen[0].state = State::CloseWait;
     assert_eq!(told(&mut table, &snapshot(2 * SECOND, seen, &[]), true), []);
     assert_eq!(table.live(), 1);
+    // Who was told of it knows it by its first name.
+    let gone = told(&mut table, &snapshot(4 * SECOND, vec![], &[]), true);
+    assert_eq!(gone, [(1, Change::Gone, Known::Repaired)]);
+    assert_eq!(table.live(), 0);
 }
 
 #[test]
