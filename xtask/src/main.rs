@@ -3,6 +3,7 @@
 
 mod apt;
 mod artifacts;
+mod bench;
 mod command;
 mod demo;
 mod ebpf;
@@ -37,6 +38,8 @@ enum Task {
     Demo,
     /// Judge tcpleak by programs that leak and programs that do not
     Lab(lab::Args),
+    /// Measure what tcpleak and its peers cost, side by side
+    Bench(bench::Args),
     /// Run the end-to-end tests on other kernels, in virtual machines
     Vm(vm::Args),
     /// Build the kernel side and write it to tracer/bpf/
@@ -48,6 +51,9 @@ enum Task {
     /// The leaking program of the demo
     #[command(hide = true)]
     DemoLeak,
+    /// The connections of the benchmarks
+    #[command(hide = true)]
+    BenchCrowd { connections: usize },
 }
 
 fn main() -> ExitCode {
@@ -56,11 +62,13 @@ fn main() -> ExitCode {
         Task::Test(args) => test::main(&args),
         Task::Demo => demo::main(),
         Task::Lab(args) => lab::main(&args),
+        Task::Bench(args) => bench::main(&args),
         Task::Vm(args) => vm::main(&args),
         Task::Ebpf(args) => ebpf::main(&args),
         Task::Fuzz(args) => fuzz::main(&args),
         Task::Setup(args) => setup::main(&args),
         Task::DemoLeak => demo::leak(),
+        Task::BenchCrowd { connections } => bench::crowd::main(connections),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

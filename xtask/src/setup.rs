@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::{ebpf, fuzz, lab, test, vm};
+use crate::{bench, ebpf, fuzz, lab, test, vm};
 
 /// Arguments of `cargo xtask setup`.
 #[derive(clap::Args)]
@@ -25,6 +25,8 @@ enum Task {
     Vm,
     /// `cargo xtask lab`
     Lab,
+    /// `cargo xtask bench`
+    Bench,
 }
 
 /// Installs what is missing.
@@ -41,6 +43,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             }
             Task::Vm => vm::set_up()?,
             Task::Lab => lab::set_up()?,
+            Task::Bench => bench::set_up()?,
             Task::Ebpf => drop(ebpf::Toolchain::set_up()?),
             Task::Fuzz => drop(fuzz::set_up()?),
         }

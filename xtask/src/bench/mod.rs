@@ -1,0 +1,122 @@
+//! `cargo xtask bench`: what watching costs, side by side, on this machine.
+//!
+//! Timings on one machine differ from run to run: only what one run compares means
+//! anything, so that everything is measured in turn and told as a ratio.
+#![allow(
+    clippy::cast_precision_loss,
+    reason = "counts that are shown with three digits"
+)]
+
+mod busy;
+pub(crate) mod crowd;
+mod idle;
+mod kernel;
+mod load;
+mod numbers;
+mod throughput;
+mod tools;
+mod watcher;
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::Result;
+use clap::ValueEnum;
+use serde_json::{Map, Value};
+
+pub(crate) use self::tools::set_up;
+use crate::{
+    command::{self, step},
+    elevate, place,
+};
+
+/// Arguments of `cargo xtask bench`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// What to measure; without any, all of it
+    parts: Vec<Part>,
+    /// How often each is measured, in turn with the others
+    #[arg(long, default_value = "5", value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// How long a load lasts, in seconds
+    #[arg(long, default_value = "3", value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// The tcpleak to measure; everything is built already
+    #[arg(long, hide = true)]
+    built: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// A server that opens and closes connections as fast as it can, beside tcpleak and its peers
+    Throughput,
+    /// Many idle connections: memory, start, and what a steady watch takes
+    Idle,
+    /// Connections that last and move data
+    Busy,
+    /// How fast a recording is replayed
+    Replay,
+    /// What an event costs with up to a million connections in the table
+    Scale,
+}
+
+/// Measures, prints tables, writes `target/bench/results.json`.
+pub(crate) fn main(args: &Args) -> Result<()> {
+    let wants = |part: Part| args.parts.is_empty() || args.parts.contains(&part);
+    let tcpleak = match &args.built {
+        Some(tcpleak) => tcpleak.clone(),
+        None => {
+            set_up()?;
+            for (part, name) in [(Part::Replay, "replay"), (Part::Scale, "scale")] {
+                if wants(part) {
+                    let mut bench = Command::new(place::cargo());
+                    bench.args(["bench", "--package", "tracer", "--bench", name]);
+                    command::run(bench.current_dir(place::root()))?;
+                }
+            }
+            crate::run::build("")?
+        }
+    };
+    if !elevate::is_root() {
+        let mut again = elevate::as_root(env::current_exe()?, &["-E"], "tracing the kernel")?;
+        again
+            .args(env::args_os().skip(1))
+            .arg("--built")
+            .arg(tcpleak);
+        return command::run(&mut again);
+    }
+    let folder = place::target().join("bench");
+    fs::create_dir_all(&folder)?;
+    let lasts = Duration::from_secs(args.seconds);
+    let mut results = Map::new();
+    if wants(Part::Throughput) {
+        let table = throughput::measure(&tcpleak, &folder, args.rounds, lasts)?;
+        table.print();
+        results.insert("throughput".to_owned(), table.json());
+    }
+    if wants(Part::Idle) {
+        let table = idle::measure(&tcpleak, &folder)?;
+        table.print();
+        results.insert("idle".to_owned(), table.json());
+    }
+    if wants(Part::Busy) {
+        let table = busy::measure(&tcpleak, &folder, args.rounds, lasts)?;
+        table.print();
+        results.insert("busy".to_owned(), table.json());
+    }
+    write(&folder, results)
+}
+
+fn write(folder: &Path, results: Map<String, Value>) -> Result<()> {
+    let path = folder.join("results.json");
+    fs::write(
+        &path,
+        serde_json::to_string_pretty(&Value::Object(results))?,
+    )?;
+    step(format_args!("figures are in {}", path.display()));
+    Ok(())
+}
