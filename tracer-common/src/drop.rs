@@ -17,8 +17,9 @@ pub const CALL_FORGOTTEN: u32 = 3;
 /// had been interrupted, and the second did its work.
 pub const TAKEN_OVER: u32 = 4;
 /// No record, but a notice: a connection is told without the call stack of who
-/// opened or accepted it. Either two stacks wanted the same place in the map of
-/// stacks, or there was nothing to walk (a kernel thread, memory paged out).
+/// opened or accepted it. Two stacks wanted the same place in the map of stacks, or
+/// there was nothing to walk (a kernel thread, memory paged out), or the process opens
+/// more than [`crate::config::STACKS_A_WINDOW`].
 pub const NO_STACK: u32 = 5;
 /// No record, but a notice: a process of the traced command is not followed, for want
 /// of room. Nothing is written about it and what it starts.

@@ -8,7 +8,8 @@ use aya_ebpf::{
 use tracer_common::{
     config::{
         Config, DEFAULT_RING_BYTES, FOLLOWED_PORTS, FOLLOWED_SOCKETS, Filter, IN_FLIGHT_CALLS,
-        KEPT_STACKS, KNOWN_CHAINS, ListenPort, MPTCP_CHILDREN, Registers, TREE_PROCESSES,
+        KEPT_STACKS, KNOWN_CHAINS, ListenPort, MPTCP_CHILDREN, Registers, STACK_BUDGETS,
+        TREE_PROCESSES,
     },
     drop::COUNTERS_PER_CPU,
     offsets::{self, Offsets},
@@ -63,9 +64,24 @@ pub static STACKS: StackTrace = StackTrace::with_max_entries(KEPT_STACKS, 0);
 #[map]
 pub static COPIED: LruHashMap<u64, u8> = LruHashMap::with_max_entries(KNOWN_CHAINS, 0);
 
+/// What each process has had of its share of stacks, by thread group id. Least recently
+/// used first out.
+#[map]
+pub static BUDGETS: LruHashMap<u32, Budget> = LruHashMap::with_max_entries(STACK_BUDGETS, 0);
+
 /// Where stacks are looked at.
 #[map]
 pub static COPIES: PerCpuArray<Copy> = PerCpuArray::with_max_entries(ASKERS, 0);
+
+/// Stacks taken of a process.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Budget {
+    /// Number of the window of time.
+    pub window: u32,
+    /// How many were taken in it.
+    pub taken: u32,
+}
 
 /// What tells an event from those that come on top of it: the socket's
 /// address, and what happens to it.

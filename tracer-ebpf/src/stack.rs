@@ -16,6 +16,7 @@ use aya_ebpf::{
 };
 use tracer_common::{
     chain::{LIBRARIES_WITHIN, MAX_LOOKED_UP, WINDOW_WORDS, is_call, mix},
+    config::{STACK_WINDOW_SHIFT, STACKS_A_WINDOW},
     drop,
     event::{NO_CHAIN, NO_STACK, STACK_WORDS, StackRecord, kind},
     offsets::ABSENT,
@@ -23,7 +24,7 @@ use tracer_common::{
 
 use crate::{
     emit::{count, emit_part, is_ring_calm},
-    maps::{COPIED, COPIES, STACKS, knob, offset},
+    maps::{BUDGETS, Budget, COPIED, COPIES, STACKS, knob, offset},
     read::{read, read_or_zero},
     task,
 };
@@ -84,10 +85,33 @@ pub fn of_current(ctx: &impl StackIdContext, asker: Asker) -> Stack {
     if knob!(stacks) == 0 {
         return Stack::NONE;
     }
+    if !can_afford() {
+        count(drop::NO_STACK);
+        return Stack::NONE;
+    }
     Stack {
         place: by_frame_pointers(ctx),
         chain: chain(asker),
     }
+}
+
+/// Whether the current process has not had its share of stacks yet. Two CPUs may count
+/// as one: then it gets a few more.
+#[inline(always)]
+fn can_afford() -> bool {
+    let window = (task::now() >> STACK_WINDOW_SHIFT) as u32;
+    let Some(budget) = BUDGETS.get_ptr_mut(task::pid()) else {
+        let _ = BUDGETS.insert(task::pid(), Budget { window, taken: 1 }, 0);
+        return true;
+    };
+    // SAFETY: the entry is aligned, and its memory lives as long as the map, even if it
+    // is another process's by now.
+    let budget = unsafe { &mut *budget };
+    if budget.window != window {
+        *budget = Budget { window, taken: 0 };
+    }
+    budget.taken += 1;
+    budget.taken <= STACKS_A_WINDOW
 }
 
 /// A stack's hash picks its place. Where another stack has it, this one is kept

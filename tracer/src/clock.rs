@@ -70,7 +70,13 @@ impl WallClock {
     /// The wall time of a boot time, cut to microseconds.
     #[must_use]
     pub fn at(&self, boot: BootTime) -> Timestamp {
-        let ns = (i128::from(boot.0) + self.offset_ns) / 1_000 * 1_000;
-        Timestamp::from_nanosecond(ns).unwrap_or(Timestamp::MAX)
+        let ns = i128::from(boot.0) + self.offset_ns;
+        // In 64 bits while they last, to the year 2262: a trace does this many times for
+        // each event.
+        let wall = match i64::try_from(ns) {
+            Ok(ns) => Timestamp::from_microsecond(ns / 1_000),
+            Err(_) => Timestamp::from_nanosecond(ns / 1_000 * 1_000),
+        };
+        wall.unwrap_or(Timestamp::MAX)
     }
 }

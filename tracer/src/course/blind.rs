@@ -1,5 +1,7 @@
 //! What a trace cannot see, in words for its report.
 
+use tracer_common::config::STACKS_A_WINDOW;
+
 use super::{Course, entry::Counts};
 use crate::table::MAX_CONNECTIONS;
 
@@ -78,7 +80,8 @@ impl Course {
             (0, 0) => None,
             (without, unnamed) => Some(format!(
                 "the code that opened {without} connections, whose call stacks could not be \
-                 taken, and the names of {unnamed} other call stacks, for want of time or room"
+                 taken or were not, as {STACKS_A_WINDOW} a second are enough of one process; \
+                 and the names of {unnamed} other call stacks, for want of time or room"
             )),
         }
     }

@@ -338,7 +338,8 @@ fn load(kernel: &Kernel, options: &Options, by_address: bool) -> Result<Ebpf> {
     if !options.stacks {
         loader
             .map_max_entries("STACKS", 1)
-            .map_max_entries("COPIED", 1);
+            .map_max_entries("COPIED", 1)
+            .map_max_entries("BUDGETS", 1);
     }
     let processes = if options.filter.tree == 0 {
         1

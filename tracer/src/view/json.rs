@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 
+use jiff::fmt::temporal::DateTimePrinter;
 use serde::{
     Serialize, Serializer,
     ser::{SerializeMap, SerializeSeq},
@@ -34,11 +35,14 @@ pub(super) fn text(value: &impl Serialize) -> io::Result<String> {
 }
 
 fn write(out: &mut dyn Write, value: &impl Serialize, layout: impl Formatter) -> io::Result<()> {
+    // In memory first: a trace writes many small pieces, each of which would be a call.
+    let mut text = Vec::with_capacity(2_048);
     value.serialize(&mut serde_json::Serializer::with_formatter(
-        &mut *out,
+        &mut text,
         Harmless(layout),
     ))?;
-    out.write_all(b"\n")
+    text.push(b'\n');
+    out.write_all(&text)
 }
 
 /// A layout that escapes every character that could act on a terminal. A parser
@@ -60,6 +64,9 @@ impl<L: Formatter> Formatter for Harmless<L> {
         fragment: &str,
     ) -> io::Result<()> {
         let mut rest = fragment;
+        if fragment.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return out.write_all(fragment.as_bytes());
+        }
         while let Some((at, c)) = rest.char_indices().find(|&(_, c)| !is_harmless(c)) {
             out.write_all(&rest.as_bytes()[..at])?;
             for unit in c.encode_utf16(&mut [0; 2]) {
@@ -90,7 +97,8 @@ pub(super) fn raw(text: Option<&Untrusted>) -> Option<&str> {
 
 /// A time in RFC 3339 with microseconds.
 pub(super) fn time(at: jiff::Timestamp) -> String {
-    format!("{at:.6}")
+    const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
+    PRINTER.timestamp_to_string(&at)
 }
 
 /// From when to when a report speaks.
@@ -117,7 +125,7 @@ impl Serialize for Value<'_> {
             Self::Uint(number) => serializer.serialize_u64(number),
             Self::Text(text) => serializer.serialize_str(text),
             Self::Untrusted(text) => serializer.serialize_str(text.raw()),
-            Self::Time(at) => serializer.collect_str(&format_args!("{at:.6}")),
+            Self::Time(at) => serializer.serialize_str(&time(at)),
             Self::Missing => serializer.serialize_none(),
             Self::History(history) => {
                 let mut seq = serializer.serialize_seq(Some(history.len()))?;

@@ -53,6 +53,25 @@ fn without_stacks_there_are_none() -> Result<()> {
     Ok(())
 }
 
+/// A process that opens more than its share costs no more, and nobody else's stacks.
+#[test]
+fn a_flood_has_its_share_of_stacks_and_no_more() -> Result<()> {
+    let tcpleak = Tcpleak::watching("leaks --for 10m --all --format json")?;
+    let flood = Program::start("churn", "1000000")?;
+    flood.hear()?;
+    let bystander = Program::start("half_closed", "3")?;
+    bystander.hear()?;
+    let report = tcpleak.interrupt_after(2 * WATCH)?.json()?;
+    let blind = list(&report, "blind")?.iter().filter_map(Value::as_str);
+    let share = blind.filter(|line| line.contains("1000 a second are enough of one process"));
+    assert_eq!(share.count(), 1, "{}", report["blind"]);
+    for program in [&flood, &bystander] {
+        let group = group_of(&report, program.pid(), "client")?;
+        assert!(!list(&group["site"], "frames")?.is_empty(), "{group}");
+    }
+    Ok(())
+}
+
 #[test]
 fn what_was_open_before_the_start_says_so() -> Result<()> {
     let program = Program::start("half_closed", "3")?;
