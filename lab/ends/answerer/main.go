@@ -41,6 +41,8 @@ func main() {
 }
 
 func serve(conn *net.TCPConn) {
+	// Also what is held for ever is named to the end: the collector closes what nobody names.
+	defer conn.Close()
 	if *deaf {
 		lab.Stay()
 	}
@@ -48,7 +50,6 @@ func serve(conn *net.TCPConn) {
 	if *hold {
 		lab.Stay()
 	}
-	conn.Close()
 }
 
 // talk answers until one side has had enough.

@@ -129,7 +129,9 @@ enum Tells {
     Unknown,
     /// The system call and what wraps it: the same in every program.
     Call,
-    /// The language's library or runtime.
+    /// What runs the program step by step: the same for all that it does.
+    Runtime,
+    /// The language's library.
     Library,
     /// The program.
     Program,
@@ -162,8 +164,28 @@ const CALLS: [&str; 13] = [
     "_start",
 ];
 
-/// Functions of language libraries and runtimes.
-const LIBRARIES: [&str; 43] = [
+/// Functions of interpreters and virtual machines.
+const RUNTIMES: [&str; 12] = [
+    "Py",
+    "_Py",
+    "node::",
+    "v8::",
+    "uv_",
+    "Builtins_",
+    "Interpreter",
+    "StubRoutines",
+    "JavaCalls::",
+    "JavaThread::",
+    "Thread::call_run",
+    "thread_native_entry",
+];
+
+/// How V8 names JavaScript in a perf map: `JS:^fetch /srv/client.js:42:7`, and Node's own
+/// `JS:^internalConnect node:net:1038:25`.
+const JAVASCRIPT: &str = "JS:";
+
+/// Functions of language libraries.
+const LIBRARIES: [&str; 37] = [
     "<fn(",
     "testing.",
     "test::",
@@ -196,12 +218,6 @@ const LIBRARIES: [&str; 43] = [
     "<F as futures_",
     "tower::",
     "<tower::",
-    "Py",
-    "_Py",
-    "node::",
-    "v8::",
-    "uv_",
-    "uv__",
     "Java_java_",
     "Java_sun_",
     "java.",
@@ -217,11 +233,43 @@ fn tells(frame: &Frame) -> Tells {
     let is_in = |names: &[&str], text: &str| names.iter().any(|name| text.starts_with(name));
     if is_in(&C_LIBRARY, module) || is_in(&CALLS, function) {
         Tells::Call
-    } else if is_in(&LIBRARIES, function) {
+    } else if function.starts_with(JAVASCRIPT) {
+        javascript(function)
+    } else if is_in(&RUNTIMES, without_type(function)) {
+        Tells::Runtime
+    } else if is_in(&LIBRARIES, function) || is_in(&LIBRARIES, without_type(function)) {
         Tells::Library
     } else {
         Tells::Program
     }
+}
+
+/// What JavaScript tells, by where it is from.
+fn javascript(function: &str) -> Tells {
+    let (_, place) = function.rsplit_once(' ').unwrap_or_default();
+    if place.starts_with("node:internal/") {
+        Tells::Runtime
+    } else if place.starts_with("node:") {
+        Tells::Library
+    } else {
+        Tells::Program
+    }
+}
+
+/// A name without the type of what it returns, which C++ templates and Java have:
+/// `void java.net.Socket.connect(java.net.SocketAddress)`.
+fn without_type(function: &str) -> &str {
+    let (mut depth, mut start) = (0_usize, 0);
+    for (at, c) in function.char_indices() {
+        match c {
+            '<' => depth += 1,
+            '>' => depth = depth.saturating_sub(1),
+            ' ' if depth == 0 => start = at + 1,
+            '(' if depth == 0 => break,
+            _ => {}
+        }
+    }
+    &function[start..]
 }
 
 /// Whether a frame is the program's own code.
@@ -235,18 +283,19 @@ pub fn is_program(frame: &Frame) -> bool {
 #[must_use]
 pub fn tells_code(frames: &[Frame]) -> bool {
     let most = frames.iter().map(tells).max();
-    matches!(most, Some(Tells::Library | Tells::Program))
+    most >= Some(Tells::Runtime)
 }
 
 /// The frame that names a call site best: the innermost of the program itself;
-/// without one the outermost of its libraries, which says what they were asked to
-/// do; else the innermost.
+/// without one the outermost of its libraries, or of what runs it, which says what they
+/// were asked to do; else the innermost.
 #[must_use]
 pub fn call_site(frames: &[Frame]) -> Option<usize> {
     let innermost = |wanted| frames.iter().position(|frame| tells(frame) == wanted);
     let outermost = |wanted| frames.iter().rposition(|frame| tells(frame) == wanted);
     innermost(Tells::Program)
         .or_else(|| outermost(Tells::Library))
+        .or_else(|| outermost(Tells::Runtime))
         .or_else(|| innermost(Tells::Call))
         .or((!frames.is_empty()).then_some(0))
 }
@@ -322,6 +371,46 @@ mod tests {
         );
         assert_eq!(named(&[("", "x")]), "unknown (x)");
         assert_eq!(named(&[]), "");
+    }
+
+    #[test]
+    fn what_a_perf_map_names_comes_before_what_runs_it() {
+        let native = [
+            ("connect", "libc.so.6"),
+            (
+                "void node::TCPWrap::Connect<sockaddr_in>(v8::Value const&)",
+                "node",
+            ),
+            ("JS:^internalConnect node:net:1038:25", "x"),
+            ("JS:^run node:internal/process/task_queues:67:35", "x"),
+            ("JS:^fetch /srv/client.js:42:7", "x"),
+            ("Builtins_JSEntry", "node"),
+            (
+                "node::Callback<uv_connect_s, void (*)(uv_connect_s*)>::Wrapper()",
+                "node",
+            ),
+            ("node::Start(int, char**)", "node"),
+        ];
+        assert_eq!(named(&native), "JS:^fetch /srv/client.js:42:7 (x)");
+        let without = [&native[..4], &native[5..]].concat();
+        assert_eq!(named(&without), "JS:^internalConnect node:net:1038:25 (x)");
+        assert_eq!(
+            named(&[
+                ("connect", "libc.so.6"),
+                ("Java_sun_nio_ch_Net_connect0", "libnio.so"),
+                (
+                    "void java.net.Socket.connect(java.net.SocketAddress, int)",
+                    "x"
+                ),
+                ("void Client.fetch(int)", "x"),
+                ("Interpreter", "x"),
+                (
+                    "JavaCalls::call_helper(JavaValue*, JavaThread*)",
+                    "libjvm.so"
+                ),
+            ]),
+            "void Client.fetch(int) (x)"
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Each program, and the package that brings it.
-pub(crate) const TOOLS: [(&str, &str); 14] = [
+pub(crate) const TOOLS: [(&str, &str); 10] = [
     ("nginx", "nginx"),
     ("curl", "curl"),
     ("python3", "python3"),
@@ -21,9 +21,15 @@ pub(crate) const TOOLS: [(&str, &str); 14] = [
     ("ps", "procps"),
     ("nft", "nftables"),
     ("strace", "strace"),
+    ("faketime", "faketime"),
+];
+
+/// The same of tests that run on this kernel only: compilers, virtual machines, a browser.
+const HERE: [(&str, &str); 6] = [
     ("gcc", "gcc"),
     ("go", "golang-go"),
-    ("faketime", "faketime"),
+    ("javac", "openjdk-17-jdk-headless"),
+    ("node", "nodejs"),
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),
 ];
@@ -31,7 +37,8 @@ pub(crate) const TOOLS: [(&str, &str); 14] = [
 /// Installs the packages of the programs that are missing.
 pub(crate) fn set_up() -> Result<()> {
     let why = "the end-to-end tests";
-    if apt::bring(&TOOLS, why)?.contains(&"nginx") {
+    let tools = [&TOOLS[..], &HERE].concat();
+    if apt::bring(&tools, why)?.contains(&"nginx") {
         stop_service("nginx", why)?;
     }
     Ok(())

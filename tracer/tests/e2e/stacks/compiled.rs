@@ -2,6 +2,7 @@
 //! frame its name, nothing else.
 
 mod hiding;
+mod made;
 mod unwound;
 
 use std::{

@@ -1,7 +1,9 @@
 //! The programs in `programs/compiled/`, built by the test with Debian's compilers.
 
 use std::{
+    fs::{self, Permissions},
     io::{BufRead as _, BufReader, Lines, Write as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{ChildStdin, ChildStdout, Command, Stdio},
 };
@@ -74,6 +76,36 @@ impl Compiled {
         go.env("GOCACHE", folder.path().join("cache"))
             .env("GO111MODULE", "off");
         output(&mut go)?;
+        Ok(Self(folder))
+    }
+
+    /// From Java: its own code is compiled when it is called first, the JDK's is not.
+    pub(crate) fn java() -> Result<Self> {
+        let folder = TempDir::new()?;
+        let mut javac = Command::new("javac");
+        javac
+            .arg("-d")
+            .arg(folder.path())
+            .arg(source("Client.java"));
+        output(&mut javac)?;
+        let path = folder.path().display().to_string();
+        let java = "-Xcomp -XX:CompileOnly=Client -XX:TieredStopAtLevel=1 \
+                    -XX:+PreserveFramePointer";
+        Self::script(folder, &format!("java {java} -cp {path} Client"))
+    }
+
+    /// For Node, which writes its perf map by itself.
+    pub(crate) fn node() -> Result<Self> {
+        let program = source("client.js").display().to_string();
+        let node = "node --perf-basic-prof --interpreted-frames-native-stack";
+        Self::script(TempDir::new()?, &format!("{node} {program}"))
+    }
+
+    /// A `client` that becomes another program.
+    fn script(folder: TempDir, command: &str) -> Result<Self> {
+        let path = folder.path().join("client");
+        fs::write(&path, format!("#!/bin/sh\nexec {command} \"$@\"\n"))?;
+        fs::set_permissions(&path, Permissions::from_mode(0o755))?;
         Ok(Self(folder))
     }
 
