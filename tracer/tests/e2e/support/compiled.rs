@@ -89,7 +89,7 @@ impl Compiled {
             .arg(source("Client.java"));
         output(&mut javac)?;
         let path = folder.path().display().to_string();
-        let java = "-Xcomp -XX:CompileOnly=Client -XX:TieredStopAtLevel=1 \
+        let java = "-Xcomp -XX:CompileOnly=Client -XX:TieredStopAtLevel=1 -XX:-Inline \
                     -XX:+PreserveFramePointer";
         Self::script(folder, &format!("java {java} -cp {path} Client"))
     }
