@@ -38,7 +38,7 @@ pub(crate) const UNTRACED: Watcher = Watcher {
 pub(crate) const COUNTER: Watcher = Watcher {
     name: "a counter",
     program: Some("bpftrace"),
-    args: &["-e", "rawtracepoint:inet_sock_set_state { @ = count(); }"],
+    args: &["-e", "tracepoint:sock:inet_sock_set_state { @ = count(); }"],
 };
 
 /// What most people use tcpleak for.
@@ -109,6 +109,11 @@ pub(crate) struct Watching {
 }
 
 impl Watcher {
+    /// Whether it is no tcpleak, and may not run on this kernel.
+    pub(crate) fn is_peer(&self) -> bool {
+        self.program.is_some_and(|program| program != TCPLEAK)
+    }
+
     /// Starts it, and waits until it sees. `tcpleak` is ours, `folder` where it writes.
     pub(crate) fn start(&self, tcpleak: &Path, folder: &Path) -> Result<Watching> {
         let file = folder.join("watched");
