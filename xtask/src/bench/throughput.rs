@@ -41,12 +41,14 @@ pub(crate) fn measure(
     let server = Server::start(folder)?;
     let mut costs: Vec<Cost> = ALL.iter().map(Cost::of).collect();
     for round in 1..=rounds {
-        for cost in &mut costs {
+        let mut at = 0;
+        while let Some(cost) = costs.get_mut(at) {
             let measured = cost.measure(&server, tcpleak, folder, lasts);
             if let Err(error) = &measured
                 && cost.watcher.is_peer()
             {
                 step(format_args!("{} is left out: {error:#}", cost.watcher.name));
+                costs.remove(at);
                 continue;
             }
             measured.with_context(|| cost.watcher.name)?;
@@ -55,9 +57,9 @@ pub(crate) fn measure(
             step(format_args!(
                 "round {round} of {rounds}: {name}: {rate:.0} connections/s"
             ));
+            at += 1;
         }
     }
-    costs.retain(|cost| !cost.per_second.is_empty());
     Ok(Table { costs })
 }
 

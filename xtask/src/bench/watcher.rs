@@ -35,7 +35,7 @@ pub(crate) const UNTRACED: Watcher = Watcher {
 };
 
 /// The least that a program in that place can do.
-pub(crate) const COUNTER: Watcher = Watcher {
+const COUNTER: Watcher = Watcher {
     name: "a counter",
     program: Some("bpftrace"),
     args: &["-e", "tracepoint:sock:inet_sock_set_state { @ = count(); }"],
@@ -222,7 +222,7 @@ impl Watching {
         TICK * u32::try_from(ticks).unwrap_or(u32::MAX)
     }
 
-    /// Bytes of memory of its own, and of its children.
+    /// Bytes of memory that it has, without its children.
     pub(crate) fn resident(&self) -> u64 {
         let Some(child) = &self.child else { return 0 };
         let status = fs::read_to_string(format!("/proc/{}/status", child.id()));

@@ -101,10 +101,13 @@ impl Compiled {
         Self::script(TempDir::new()?, &format!("{node} {program}"))
     }
 
-    /// A `client` that becomes another program.
+    /// A `client` that becomes another program, which may write where it runs.
     fn script(folder: TempDir, command: &str) -> Result<Self> {
         let path = folder.path().join("client");
-        fs::write(&path, format!("#!/bin/sh\nexec {command} \"$@\"\n"))?;
+        fs::write(
+            &path,
+            format!("#!/bin/sh\ncd \"${{0%/*}}\"\nexec {command} \"$@\"\n"),
+        )?;
         fs::set_permissions(&path, Permissions::from_mode(0o755))?;
         Ok(Self(folder))
     }
