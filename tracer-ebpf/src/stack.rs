@@ -5,6 +5,7 @@
 //! a copy to unwind, once for each chain of calls.
 
 use core::{
+    arch::asm,
     ffi::c_void,
     ptr::{read_volatile, write_volatile},
 };
@@ -132,8 +133,7 @@ fn by_frame_pointers(ctx: &impl StackIdContext) -> i32 {
     }
 }
 
-/// What is on the stack, and room for what is counted, in memory that the verifier
-/// keeps no track of: it would follow each count apart.
+/// What is on the stack, and room for what is looked up.
 #[repr(C)]
 pub struct Copy {
     record: StackRecord,
@@ -238,8 +238,9 @@ fn keeps_frame_pointers(own: &Own, ip: u64, sp: u64, fp: u64) -> bool {
     read_user((&raw mut caller).cast(), 8, fp.wrapping_add(8)) && own.holds(caller)
 }
 
-/// The number of the return addresses among the words of the window. In two rounds: the
-/// verifier walks through each word's code for every word, so that is to be short.
+/// The number of the return addresses among the words of the window. In two rounds, and
+/// with as few branches as there can be: the verifier walks each word's code once for
+/// every way that leads there.
 #[inline(always)]
 fn number(copy: *mut Copy, seed: u64, own: &Own, ip: u64, sp: u64) -> u64 {
     let mut chain = seed;
@@ -251,15 +252,16 @@ fn number(copy: *mut Copy, seed: u64, own: &Own, ip: u64, sp: u64) -> u64 {
     for at in 0..WINDOW_WORDS {
         // SAFETY: as above; `at` is within the words.
         let word = unsafe { read_volatile(&raw const (*copy).record.words[at]) };
-        if own.holds(word) {
-            chain = mix(chain, word);
+        let is_own = is_less(word.wrapping_sub(own.start), own.bytes);
+        let from_near = word.wrapping_sub(ip.wrapping_sub(LIBRARIES_WITHIN));
+        let is_near = is_less(from_near, 2 * LIBRARIES_WITHIN);
+        // The one branch: most words are neither.
+        if (is_own | is_near) >> 63 == 0 {
             continue;
         }
+        chain ^= (chain ^ mix(chain, word)) & opaque((is_own as i64 >> 63) as u64);
         // The stack's own addresses lie near those of libraries in a thread.
-        let is_near = word.wrapping_sub(ip.wrapping_sub(LIBRARIES_WITHIN)) < 2 * LIBRARIES_WITHIN;
-        if !is_near || word.wrapping_sub(sp) < 16 * PAGE {
-            continue;
-        }
+        let is_stack = is_less(word.wrapping_sub(sp), 16 * PAGE);
         // SAFETY: as above.
         let so_far = unsafe { read_volatile(count) };
         if so_far >= MAX_LOOKED_UP as u64 {
@@ -268,23 +270,43 @@ fn number(copy: *mut Copy, seed: u64, own: &Own, ip: u64, sp: u64) -> u64 {
         // SAFETY: as above; `so_far` is within.
         unsafe {
             write_volatile(&raw mut (*copy).looked_up[so_far as usize], word);
-            write_volatile(count, so_far + 1);
+            write_volatile(count, so_far + opaque((!is_own & !is_stack) >> 63));
         }
     }
+    // SAFETY: as above.
+    let count = unsafe { read_volatile(count) };
     for at in 0..MAX_LOOKED_UP {
-        // SAFETY: as above.
-        if at as u64 >= unsafe { read_volatile(count) } {
+        if at as u64 >= count {
             break;
         }
         // SAFETY: as above; `at` is within.
         let word = unsafe { read_volatile(&raw const (*copy).looked_up[at]) };
         let mut before = 0u64;
-        if read_user((&raw mut before).cast(), 8, word.wrapping_sub(8)) && is_call(before) {
+        // Zeros, where it cannot be read, are no call.
+        read_user((&raw mut before).cast(), 8, word.wrapping_sub(8));
+        if is_call(before) {
             chain = mix(chain, word);
         }
     }
     // 0 says that there is none.
     chain | 1
+}
+
+/// The sign bit says whether `a` is less than `b`, which is below 2^63. The other bits
+/// say nothing.
+#[inline(always)]
+fn is_less(a: u64, b: u64) -> u64 {
+    a.wrapping_sub(b) & !a
+}
+
+/// The same number, of which the compiler knows nothing: what is calculated with it
+/// stays calculated, where it would make branches of it.
+#[inline(always)]
+fn opaque(mut number: u64) -> u64 {
+    // An instruction, because the kernel takes no two lines of source for one place.
+    // SAFETY: moves a register to itself.
+    unsafe { asm!("{0} = {0}", inout(reg) number, options(pure, nomem, nostack)) };
+    number
 }
 
 /// The registers that the task had in user space: a `struct pt_regs`. `None` for a
