@@ -67,10 +67,8 @@ impl Stack {
 /// by another.
 #[derive(Clone, Copy)]
 pub enum Asker {
-    /// The first program of the state hook.
+    /// The state hook.
     Opens,
-    /// The second.
-    OpensAgain,
     /// The accept call's return.
     Accepts,
     /// The accept queue.
@@ -78,7 +76,7 @@ pub enum Asker {
 }
 
 /// How many askers there are.
-pub const ASKERS: u32 = 4;
+pub const ASKERS: u32 = 3;
 
 /// The current task's call stack.
 #[inline(always)]
@@ -138,9 +136,15 @@ fn by_frame_pointers(ctx: &impl StackIdContext) -> i32 {
 pub struct Copy {
     record: StackRecord,
     /// Words that may be return addresses into a library, and how many.
-    looked_up: [u64; MAX_LOOKED_UP],
+    looked_up: [u64; LOOKED_UP_SLOTS],
     count: u64,
 }
+
+/// A power of two, so that a mask keeps an index within.
+const LOOKED_UP_SLOTS: usize = (MAX_LOOKED_UP + 1).next_power_of_two();
+
+/// Words that are looked at together.
+const GROUP: usize = 2;
 
 /// The number of the chain of calls that the task is in. A new one is copied.
 #[inline(always)]
@@ -223,8 +227,21 @@ struct Own {
 impl Own {
     #[inline(always)]
     fn holds(&self, address: u64) -> bool {
-        address.wrapping_sub(self.start) < self.bytes
+        self.sign(address) >> 63 == 1
     }
+
+    /// The sign bit says whether it holds the address.
+    #[inline(always)]
+    fn sign(&self, address: u64) -> u64 {
+        is_less(address.wrapping_sub(self.start), self.bytes)
+    }
+}
+
+/// The sign bit says whether a word may lie in a library, as `ip` does.
+#[inline(always)]
+fn is_near(word: u64, ip: u64) -> u64 {
+    let from = word.wrapping_sub(ip.wrapping_sub(LIBRARIES_WITHIN));
+    is_less(from, 2 * LIBRARIES_WITHIN)
 }
 
 /// Whether frame pointers show the whole stack: the program makes the system call
@@ -249,28 +266,36 @@ fn number(copy: *mut Copy, seed: u64, own: &Own, ip: u64, sp: u64) -> u64 {
     let count = unsafe { &raw mut (*copy).count };
     // SAFETY: as above.
     unsafe { write_volatile(count, 0) };
-    for at in 0..WINDOW_WORDS {
-        // SAFETY: as above; `at` is within the words.
-        let word = unsafe { read_volatile(&raw const (*copy).record.words[at]) };
-        let is_own = is_less(word.wrapping_sub(own.start), own.bytes);
-        let from_near = word.wrapping_sub(ip.wrapping_sub(LIBRARIES_WITHIN));
-        let is_near = is_less(from_near, 2 * LIBRARIES_WITHIN);
-        // The one branch: most words are neither.
-        if (is_own | is_near) >> 63 == 0 {
+    for group in 0..WINDOW_WORDS / GROUP {
+        let mut words = [0; GROUP];
+        let mut is_any = 0;
+        for (at, word) in words.iter_mut().enumerate() {
+            // SAFETY: as above; the index is within the words.
+            *word = unsafe { read_volatile(&raw const (*copy).record.words[group * GROUP + at]) };
+            is_any |= own.sign(*word) | is_near(*word, ip);
+        }
+        // Most are neither.
+        if is_any >> 63 == 0 {
             continue;
         }
-        chain ^= (chain ^ mix(chain, word)) & opaque((is_own as i64 >> 63) as u64);
-        // The stack's own addresses lie near those of libraries in a thread.
-        let is_stack = is_less(word.wrapping_sub(sp), 16 * PAGE);
-        // SAFETY: as above.
-        let so_far = unsafe { read_volatile(count) };
-        if so_far >= MAX_LOOKED_UP as u64 {
-            break;
+        for word in words {
+            let is_own = own.sign(word);
+            chain ^= (chain ^ mix(chain, word)) & opaque((is_own as i64 >> 63) as u64);
+            // The stack's own addresses lie near those of libraries in a thread.
+            let is_stack = is_less(word.wrapping_sub(sp), 16 * PAGE);
+            // SAFETY: as above; the mask keeps the index within.
+            unsafe {
+                let so_far = read_volatile(count);
+                let has_room = is_less(so_far, MAX_LOOKED_UP as u64);
+                let slot = so_far as usize & (LOOKED_UP_SLOTS - 1);
+                write_volatile(&raw mut (*copy).looked_up[slot], word);
+                let is_one = is_near(word, ip) & !is_own & !is_stack & has_room;
+                write_volatile(count, so_far + opaque(is_one >> 63));
+            }
         }
-        // SAFETY: as above; `so_far` is within.
-        unsafe {
-            write_volatile(&raw mut (*copy).looked_up[so_far as usize], word);
-            write_volatile(count, so_far + opaque((!is_own & !is_stack) >> 63));
+        // SAFETY: as above.
+        if unsafe { read_volatile(count) } >= MAX_LOOKED_UP as u64 {
+            break;
         }
     }
     // SAFETY: as above.
