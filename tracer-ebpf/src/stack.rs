@@ -99,9 +99,13 @@ pub fn of_current(ctx: &impl StackIdContext, asker: Asker) -> Stack {
 #[inline(always)]
 fn can_afford() -> bool {
     let window = (task::now() >> STACK_WINDOW_SHIFT) as u32;
-    let Some(budget) = BUDGETS.get_ptr_mut(task::pid()) else {
-        let _ = BUDGETS.insert(task::pid(), Budget { window, taken: 1 }, 0);
-        return true;
+    let mut budget = BUDGETS.get_ptr_mut(task::pid());
+    if budget.is_none() {
+        let _ = BUDGETS.insert(task::pid(), Budget { window, taken: 0 }, 0);
+        budget = BUDGETS.get_ptr_mut(task::pid());
+    }
+    let Some(budget) = budget else {
+        return false;
     };
     // SAFETY: the entry is aligned, and its memory lives as long as the map, even if it
     // is another process's by now.
