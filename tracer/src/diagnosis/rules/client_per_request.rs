@@ -1,6 +1,7 @@
 //! `client-per-request`: a new client, transport or pool for each call. Each leaves
 //! its idle connection behind, until the peer's idle timeout ends it: so their
-//! number settles at the rate of calls times that timeout.
+//! number settles at the rate of calls times that timeout. A garbage collector that
+//! finds dropped clients may end some before.
 //!
 //! A pool in which the peer ends idle members looks alike when it is seldom used;
 //! but a pool does not open while it has members idle.
@@ -22,9 +23,13 @@ pub const CODE: &str = "client-per-request";
 /// Ended connections wanted: with fewer, one restart of the peer decides.
 pub const ENDED: u64 = 5;
 
-/// How many in a hundred of the ended ones the peer must have closed, after one age,
-/// and how many of the live ones must be passed over.
+/// How many in a hundred of those that the peer ended it must have ended after one
+/// age, and how many of the live ones must be passed over.
 pub const MOST_PERCENT: u64 = 80;
+
+/// How many in a hundred of the ended ones the peer must have ended. Where it is not
+/// most of them, the others may not have been used again either.
+pub const PEERS_PERCENT: u64 = 33;
 
 /// How many must have been opened since the last use of one that counts: two dials
 /// may cross.
@@ -38,14 +43,20 @@ fn is_most(part: u64, all: u64) -> bool {
     part.saturating_mul(100) >= all.saturating_mul(MOST_PERCENT)
 }
 
-/// The age at which the peer closes nearly all of them.
+/// The age at which the peer closes nearly all that it does close.
 fn timeout(case: &Case<'_>) -> Option<Cluster> {
     let tally = case.tally;
     let by_peer = tally.ended_by(ClosedBy::Peer);
-    let is_fixed = |cluster: &Cluster| {
-        cluster.from_ms >= TIMEOUT_MS && is_most(cluster.count, tally.lives.total())
+    let used_once = tally.closed.saturating_sub(tally.revived);
+    let (is_peers, of) = if is_most(by_peer, tally.closed) {
+        (!is_most(tally.revived, by_peer), tally.lives.total())
+    } else {
+        let are_many = by_peer.saturating_mul(100) >= tally.closed.saturating_mul(PEERS_PERCENT);
+        (are_many && is_most(used_once, tally.closed), by_peer)
     };
-    (by_peer >= ENDED && is_most(by_peer, tally.closed) && !is_most(tally.revived, by_peer))
+    let is_fixed =
+        |cluster: &Cluster| cluster.from_ms >= TIMEOUT_MS && is_most(cluster.count, of);
+    (by_peer >= ENDED && is_peers)
         .then(|| tally.lives.cluster())
         .flatten()
         .filter(is_fixed)
@@ -57,6 +68,7 @@ pub fn check(case: &Case<'_>) -> Option<Verdict> {
     if case.key.role != Role::Client || case.destinations > 1 {
         return None;
     }
+
     let timeout = timeout(case)?;
     let settled: Vec<&Connection> = case
         .in_state(State::Established)

@@ -70,6 +70,8 @@ pub(crate) struct Leak {
     /// Whose end of the connection notices that the peer hung up: a pool that was
     /// dropped has a reader still.
     pub(crate) reads: bool,
+    /// A garbage collector closes them, once in so many milliseconds.
+    pub(crate) collected_ms: Option<u64>,
 }
 
 /// A program, its peer and its traffic.
@@ -97,6 +99,7 @@ enum Happens {
     /// Idle since that many uses.
     TimesOut(usize, u32),
     PeerHangsUp(usize, u32),
+    Collected(usize),
     Request,
     /// Nobody comes: look again.
     Lull,
@@ -216,7 +219,10 @@ impl Run {
             Happens::PeerHangsUp(index, uses) if self.is_idle(index, uses) => {
                 self.peer_hangs_up(index);
             }
-            Happens::TimesOut(..) | Happens::PeerHangsUp(..) => {}
+            Happens::Collected(index) if !self.all[index].gone => {
+                self.close(index, ClosedBy::Local);
+            }
+            Happens::TimesOut(..) | Happens::PeerHangsUp(..) | Happens::Collected(_) => {}
             Happens::Snapshot => self.snapshot(),
             Happens::Checkpoint => self.tally.curve.push(Point {
                 at: at(self.now),
@@ -355,6 +361,10 @@ impl Run {
                 let live = &mut self.all[index];
                 live.forgotten = true;
                 live.unread = if leak.unread { 700 } else { 0 };
+                if let Some(every) = leak.collected_ms {
+                    let due = now.next_multiple_of(every);
+                    self.queue.push(Reverse((due, Happens::Collected(index))));
+                }
                 if self.world.pool.is_some() && !leak.borrowed {
                     self.taken -= 1;
                     self.serve_waiting();

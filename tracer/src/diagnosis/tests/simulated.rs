@@ -79,6 +79,7 @@ fn leak(percent: u64) -> Leak {
         unread: false,
         borrowed: false,
         reads: true,
+        collected_ms: None,
     }
 }
 
@@ -161,6 +162,17 @@ fn a_client_for_each_request() {
         ..busy(100)
     };
     assert_eq!(world.site().code(), client_per_request::CODE);
+    // A garbage collector is quicker than the peer at times: one of Java's.
+    let collected = World {
+        leak: Some(Leak {
+            collected_ms: Some(19_000),
+            ..leak(100)
+        }),
+        peer_idle_ms: Some(8_000),
+        traffic: Traffic::Steady(12.0),
+        ..world
+    };
+    assert_eq!(collected.site().code(), client_per_request::CODE);
     // The peer's timeout is longer than the watch.
     let patient = World {
         peer_idle_ms: Some(75_000),
