@@ -12,9 +12,17 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::support::{Program, process::bound_to_us, report::list, temp::TempDir};
+use crate::support::{
+    Program,
+    process::{Running, bound_to_us},
+    report::list,
+    tcpleak::program,
+    temp::TempDir,
+    wait_for,
+};
 
 /// Where the suites are.
 fn suites() -> PathBuf {
@@ -49,9 +57,7 @@ impl Checked {
 fn check(options: &str, command: &[&str], adapt: impl FnOnce(&mut Command)) -> Result<Checked> {
     let temp = TempDir::new()?;
     let report = temp.path().join("report");
-    let tcpleak = env::var_os("TCPLEAK_BIN");
-    let tcpleak = tcpleak.unwrap_or_else(|| env!("CARGO_BIN_EXE_tcpleak").into());
-    let mut checked = bound_to_us(tcpleak);
+    let mut checked = bound_to_us(program());
     checked.arg("check").arg("--output").arg(&report);
     checked.args(options.split_whitespace());
     if let Ok(plan) = env::var("TCPLEAK_PLAN") {
@@ -309,5 +315,25 @@ fn a_python_that_has_its_own_start_keeps_it() -> Result<()> {
         "{}",
         checked.stderr
     );
+    Ok(())
+}
+
+#[test]
+fn ended_before_the_command_began_it_leaves_nothing() -> Result<()> {
+    let temp = TempDir::new()?;
+    let mut checked = bound_to_us(program());
+    checked
+        .args(["check", "--", "/usr/bin/touch", "began"])
+        .current_dir(temp.path())
+        .env("TMPDIR", temp.path());
+    let mut running = Running::start(&mut checked)?;
+    let entries = || anyhow::Ok(fs::read_dir(temp.path())?.count());
+    wait_for(
+        "its temporary folder",
+        || Ok((entries()? > 0).then_some(())),
+    )?;
+    running.signal(Signal::SIGTERM)?;
+    let status = running.wait()?;
+    assert_eq!((status.code(), entries()?), (Some(1), 0));
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! `tcpleak check`: runs a command and fails if it leaks.
 
-use std::{cell::Cell, env, pin::pin, time::Duration};
+use std::{cell::Cell, env, future, pin::pin, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -51,6 +51,9 @@ pub(super) fn run(args: &CheckArgs) -> Result<Outcome> {
         None => Sink::Stderr,
         Some(path) => Sink::file(path)?,
     };
+    let runtime = runtime()?;
+    // From here on no signal ends us before what is begun is put away.
+    let signals = runtime.block_on(async { Signals::new() })?;
     let python = match args.probe.stacks {
         Switch::On => Some(Python::new()?),
         Switch::Off => None,
@@ -70,8 +73,8 @@ pub(super) fn run(args: &CheckArgs) -> Result<Outcome> {
         ..load_options(&args.probe, &selection)
     };
     let attached = Attached::new(&options)?;
-    let runtime = runtime()?;
-    let run = runtime.block_on(watch(args, attached, selection, held, python))?;
+    let watch = watch(args, attached, selection, held, python, signals);
+    let run = runtime.block_on(watch)?;
 
     let outcome = match run.fails() {
         true => Outcome::Leaks,
@@ -109,13 +112,17 @@ async fn watch(
     selection: Selection,
     held: Held,
     python: Option<Python>,
+    mut signals: Signals,
 ) -> Result<Run> {
-    let signals = Signals::new()?;
     let mut collector = Collector::new(attached, selection)?;
     collector.follow_tree(held.pid())?;
     let mut keeper = Keeper(Ledger::default());
     let is_released = Cell::new(false);
     let mut command = pin!(async {
+        ensure!(
+            !signals.are_to_end().await,
+            "ended by a signal before the command began: nothing was run"
+        );
         is_released.set(true);
         let running = held.release()?;
         signals.attend(running).await
@@ -203,6 +210,18 @@ impl Signals {
             terminate: listen(SignalKind::terminate())?,
             hang_up: listen(SignalKind::hangup())?,
         })
+    }
+
+    /// Whether one of those that end a program has come by now.
+    async fn are_to_end(&mut self) -> bool {
+        tokio::select! {
+            biased;
+            _ = self.interrupt.recv() => true,
+            _ = self.quit.recv() => true,
+            _ = self.terminate.recv() => true,
+            _ = self.hang_up.recv() => true,
+            () = future::ready(()) => false,
+        }
     }
 
     /// Waits until the command has ended. What the terminal sends (Ctrl-C) it gets
