@@ -343,7 +343,8 @@ impl Stage<'_> {
         for (index, event) in self.run.events().filter(|(_, event)| is_now(event.at_s)) {
             let run = self.fill_in(&event.run, index, event.place);
             let mut shell = self.network.command(event.place);
-            command::output(shell.args(["sh", "-ec", &run]))?;
+            // What hangs fails, and does not hang the lab.
+            command::output(shell.args(["timeout", "30", "sh", "-ec", &run]))?;
         }
         Ok(())
     }
