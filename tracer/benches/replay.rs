@@ -70,8 +70,8 @@ fn main() -> Result<()> {
 fn record(path: &Path) -> Result<(u64, Duration)> {
     let setup = Setup::new(
         PlanName::Tracepoint,
-        WallClock::new(jiff::Timestamp::UNIX_EPOCH, BootTime(0)),
-        BootTime(0),
+        WallClock::new(jiff::Timestamp::UNIX_EPOCH, BootTime::from_ns(0)),
+        BootTime::from_ns(0),
     );
     let disk = Disk::open(Place {
         path: path.to_owned(),
@@ -90,7 +90,7 @@ fn record(path: &Path) -> Result<(u64, Duration)> {
     for record in &records {
         recorder.record(record, StackId::at(1));
         told += 1;
-        let at = decode(record)?.at().0;
+        let at = decode(record)?.at().ns();
         if at >= next {
             next += SECOND;
             let mut standing = Standing {
@@ -99,7 +99,10 @@ fn record(path: &Path) -> Result<(u64, Duration)> {
                 ..Standing::default()
             };
             standing.counts.submitted = told;
-            for entry in [Entry::Standing(standing), Entry::Tick(BootTime(at))] {
+            for entry in [
+                Entry::Standing(standing),
+                Entry::Tick(BootTime::from_ns(at)),
+            ] {
                 recorder.entry(&entry, &course);
                 course.learn(&entry, &mut ())?;
             }

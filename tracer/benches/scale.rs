@@ -31,8 +31,8 @@ const AT_ONCE: u64 = 10_000;
 fn main() -> Result<()> {
     let setup = Setup::new(
         PlanName::Tracepoint,
-        WallClock::new(jiff::Timestamp::UNIX_EPOCH, BootTime(0)),
-        BootTime(0),
+        WallClock::new(jiff::Timestamp::UNIX_EPOCH, BootTime::from_ns(0)),
+        BootTime::from_ns(0),
     );
     let mut course = Course::new(setup, Selection::default(), Standing::default());
     let mut next = 0;
@@ -79,7 +79,7 @@ fn hear(course: &mut Course, next: &mut u64, count: u64, stay: bool) -> Result<(
         events += records.len() as u64;
     }
     // What is told late, as an end that a RST may explain.
-    let later = BootTime(course.heard().0 + 10 * SECOND);
+    let later = BootTime::from_ns(course.heard().ns() + 10 * SECOND);
     course.learn(&Entry::Tick(later), &mut ())?;
     Ok((events, time))
 }

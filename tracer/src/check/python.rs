@@ -75,7 +75,7 @@ impl Recorded {
 
 fn exit(line: &str) -> Option<(u32, BootTime)> {
     let (pid, at) = line.strip_prefix("exit ")?.split_once(' ')?;
-    Some((pid.parse().ok()?, BootTime(at.parse().ok()?)))
+    Some((pid.parse().ok()?, BootTime::from_ns(at.parse().ok()?)))
 }
 
 fn call(line: &str) -> Option<((u32, u32), Call)> {
@@ -84,7 +84,7 @@ fn call(line: &str) -> Option<((u32, u32), Call)> {
     let pid = head.next()?.parse().ok()?;
     let tid = head.next()?.parse().ok()?;
     let fd = head.next()?.parse().ok()?;
-    let at = BootTime(head.next()?.parse().ok()?);
+    let at = BootTime::from_ns(head.next()?.parse().ok()?);
     let frames: Vec<_> = parts.map_while(frame).take(MAX_FRAMES).collect();
     let site = Arc::new(site_of(frames));
     Some(((pid, tid), Call { at, fd, site }))

@@ -47,7 +47,7 @@ struct Run {
 }
 
 fn at(ms: u64) -> BootTime {
-    BootTime(ms * MS)
+    BootTime::from_ns(ms * MS)
 }
 
 fn ends(sock: u64) -> Ends {
@@ -168,7 +168,7 @@ impl Run {
             frames_of: &frames_of,
             python: &self.python,
         };
-        let clock = WallClock::new(Timestamp::UNIX_EPOCH, BootTime(0));
+        let clock = WallClock::new(Timestamp::UNIX_EPOCH, BootTime::from_ns(0));
         let findings = assemble::findings(&self.ledger, &names, terms, &clock);
         let counts = assemble::counts(&self.ledger, &findings);
         let left = counts.leaked + counts.stuck + counts.held + counts.allowed;

@@ -135,7 +135,7 @@ fn then(args: &PsArgs, path: &Path, selection: Selection) -> Result<Listing> {
 
 /// The last boot time that is told as `at`: times are cut to microseconds.
 fn end_of(at: Timestamp, clock: WallClock) -> BootTime {
-    BootTime(clock.boot(at).0.saturating_add(999))
+    BootTime::from_ns(clock.boot(at).ns().saturating_add(999))
 }
 
 /// The order of states in the list: those that wait for a program to act first,

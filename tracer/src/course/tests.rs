@@ -4,8 +4,8 @@ use crate::{clock::WallClock, model::untrusted::Untrusted, plan::PlanName, store
 fn course() -> Course {
     let setup = Setup::new(
         PlanName::Tracepoint,
-        WallClock::new(jiff::Timestamp::UNIX_EPOCH, BootTime(0)),
-        BootTime(0),
+        WallClock::new(jiff::Timestamp::UNIX_EPOCH, BootTime::from_ns(0)),
+        BootTime::from_ns(0),
     );
     Course::new(setup, Selection::default(), Standing::default())
 }
@@ -47,7 +47,7 @@ fn processes_without_a_connection_are_forgotten() -> Result<()> {
 fn a_snapshot_with_a_hole_before_it_is_passed_over() -> Result<()> {
     let snapshot = |ended| {
         let snapshot = Snapshot {
-            ended: BootTime(ended),
+            ended: BootTime::from_ns(ended),
             ..Snapshot::default()
         };
         Entry::Snapshot(Box::new(snapshot), FxHashSet::default())
@@ -59,7 +59,7 @@ fn a_snapshot_with_a_hole_before_it_is_passed_over() -> Result<()> {
     assert!(course.is_fresh(), "what was freed meanwhile is not known");
     course.learn(&Entry::Begin, &mut ())?;
     course.learn(&snapshot(9), &mut ())?;
-    assert_eq!(course.now(), BootTime(9));
+    assert_eq!(course.now(), BootTime::from_ns(9));
     Ok(())
 }
 

@@ -66,7 +66,7 @@ pub enum DecodeError {
 /// [`DecodeError`] where the bytes are not what the kernel side writes.
 pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
     let header: Header = read(bytes)?;
-    let at = BootTime(header.ts_ns);
+    let at = BootTime::from_ns(header.ts_ns);
     let sock = header.sock;
     Ok(match header.kind {
         kind::OPEN => {

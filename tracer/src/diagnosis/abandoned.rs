@@ -62,7 +62,7 @@ impl<'a> Abandoned<'a> {
     pub(crate) fn outlasts(&self, limit: u64) -> bool {
         self.ms > limit
             && self.sample.is_none_or(|sample| {
-                sample.send_q == 0 && sample.data_sent_ms.is_none_or(|ms| ms > limit)
+                sample.send_q == 0 && sample.data_sent_ms.ms().is_none_or(|ms| ms > limit)
             })
     }
 
@@ -93,7 +93,7 @@ impl<'a> Abandoned<'a> {
 
     /// Whether the FIN came right after the last payload; `None` if unknown.
     fn hung_up_after_data(&self, sample: &Sample) -> Option<bool> {
-        let received = sample.at.minus_ms(sample.data_received_ms?);
+        let received = sample.at.minus_ms(sample.data_received_ms.ms()?);
         Some(self.at?.ms_since(received) < ANNOUNCED_MS)
     }
 
@@ -182,7 +182,7 @@ impl<'a> Finding<'a> {
 /// Whether the last payload that came in answers the last that went out.
 pub(crate) fn answers(sample: &Sample) -> bool {
     matches!(
-        (sample.data_sent_ms, sample.data_received_ms),
+        (sample.data_sent_ms.ms(), sample.data_received_ms.ms()),
         (Some(sent), Some(received)) if sent.saturating_sub(received) <= ANSWER_MS
     )
 }

@@ -80,7 +80,7 @@ mod tests {
 
     fn supply(used: u64, live: impl Fn(u64) -> u64) -> Supply {
         let curve = (0..32).map(|i| Point {
-            at: BootTime(0).minus_ms(0) + std::time::Duration::from_secs(2 * i),
+            at: BootTime::from_ns(0).minus_ms(0) + std::time::Duration::from_secs(2 * i),
             opened: 0,
             live: live(i),
         });

@@ -38,7 +38,7 @@ impl<'a> Case<'a> {
         };
         let unheard = match (connection.state, &connection.sample) {
             (State::Close | State::SynSent, _) | (_, None) => None,
-            (_, Some(sample)) => sample.ack_received_ms,
+            (_, Some(sample)) => sample.ack_received_ms.ms(),
         };
         watched.max(unheard.unwrap_or(0))
     }
@@ -59,11 +59,11 @@ impl<'a> Case<'a> {
             let since = connection.established_at.or(connection.opened_at);
             match (since, connection.known) {
                 (Some(at), _) => sample.at.ms_since(at),
-                (None, Known::Repaired) => sample.ack_received_ms.unwrap_or(0),
+                (None, Known::Repaired) => sample.ack_received_ms.ms().unwrap_or(0),
                 (None, _) => sample
                     .at
                     .ms_since(self.from)
-                    .max(sample.ack_received_ms.unwrap_or(0)),
+                    .max(sample.ack_received_ms.ms().unwrap_or(0)),
             }
         })
     }
@@ -87,8 +87,8 @@ pub(crate) fn sample_since(connection: &Connection, since: Option<BootTime>) -> 
 
 /// Whether the latest payload is one that came in and was not answered: the
 /// program may still be working on it.
-pub(crate) const fn is_unanswered(sample: &Sample) -> bool {
-    match (sample.data_received_ms, sample.data_sent_ms) {
+pub(crate) fn is_unanswered(sample: &Sample) -> bool {
+    match (sample.data_received_ms.ms(), sample.data_sent_ms.ms()) {
         (Some(received), Some(sent)) => received < sent,
         (received, _) => received.is_some(),
     }
@@ -100,11 +100,11 @@ pub(crate) const fn is_unanswered(sample: &Sample) -> bool {
 /// A request that follows the last answer at once falls into the same tick of the
 /// kernel's clock. What comes in after a last answer are keepalive's replies at most:
 /// without keepalive an acknowledgement since then is that of a request.
-pub(crate) const fn awaits_answer(sample: &Sample) -> bool {
-    match (sample.data_sent_ms, sample.data_received_ms) {
+pub(crate) fn awaits_answer(sample: &Sample) -> bool {
+    match (sample.data_sent_ms.ms(), sample.data_received_ms.ms()) {
         (Some(sent), Some(received)) if sent == received => {
             matches!(sample.timer, Timer::None)
-                && matches!(sample.ack_received_ms, Some(ms) if ms < received)
+                && matches!(sample.ack_received_ms.ms(), Some(ms) if ms < received)
         }
         (Some(sent), Some(received)) => sent < received,
         (sent, None) => sent.is_some(),

@@ -53,8 +53,8 @@ pub(crate) fn halves_by_opens(case: &Case<'_>) -> Option<[Half; 2]> {
 
 /// The watch in two equally long parts, as near as the checkpoints allow.
 pub(crate) fn halves_by_time(case: &Case<'_>) -> Option<[Half; 2]> {
-    let middle = case.now.0 / 2 + case.from.0 / 2;
-    halves(case, |point| point.at.0.abs_diff(middle))
+    let middle = case.now.ns() / 2 + case.from.ns() / 2;
+    halves(case, |point| point.at.ns().abs_diff(middle))
 }
 
 fn halves(case: &Case<'_>, distance: impl Fn(&Point) -> u64) -> Option<[Half; 2]> {

@@ -146,7 +146,7 @@ impl Connection {
             retransmits: tracked.retransmits,
             srtt_us: tracked.srtt_us,
             connect_errno: tracked.connect.map(|connect| connect.errno),
-            connect_us: tracked.connect.map(|connect| connect.latency_us),
+            connect_us: tracked.connect.map(|connect| u64::from(connect.latency_us)),
             lingers: tracked.linger.map(|linger| linger.state),
             lingers_until: wall(tracked.linger.map(|linger| linger.until)),
             history: tracked

@@ -41,12 +41,12 @@ fn socket(cookie: u64, ends: Ends, state: State, inode: u32) -> Socket {
 
 fn snapshot(at: u64, sockets: Vec<Socket>, holders: &[(u32, u32, i32)]) -> Snapshot {
     let mut snapshot = Snapshot {
-        began: BootTime(at),
-        ended: BootTime(at + SECOND),
+        began: BootTime::from_ns(at),
+        ended: BootTime::from_ns(at + SECOND),
         sockets: sockets
             .into_iter()
             .map(|mut socket| {
-                socket.sample.at = BootTime(at);
+                socket.sample.at = BootTime::from_ns(at);
                 socket
             })
             .collect(),
@@ -96,7 +96,7 @@ fn go_between(
         stack: None,
     };
     let event = Event::State {
-        at: BootTime(at),
+        at: BootTime::from_ns(at),
         sock,
         ends,
         old,
@@ -109,7 +109,7 @@ fn go_between(
 
 fn gone(table: &mut Table, at: u64, sock: u64) {
     let event = Event::Gone {
-        at: BootTime(at),
+        at: BootTime::from_ns(at),
         sock,
     };
     table.apply(&event, |_, _, _| {});
@@ -281,7 +281,7 @@ fn a_dead_socket_is_live_while_its_fd_is_held() {
     let sockets = vec![socket(1, ends(4000, 80), State::Established, 11)];
     reconcile(&mut table, &snapshot(2 * SECOND, sockets, &[(11, 50, 5)]));
     let reset = Event::State {
-        at: BootTime(3 * SECOND),
+        at: BootTime::from_ns(3 * SECOND),
         sock: 1,
         ends: ends(4000, 80),
         old: State::Established,
@@ -406,7 +406,7 @@ fn an_end_whose_last_record_was_lost_does_not_stay_live() {
     let mut table = warm();
     open(&mut table, SECOND, 1, 5);
     let closes = Event::State {
-        at: BootTime(SECOND),
+        at: BootTime::from_ns(SECOND),
         sock: 1,
         ends: ends(4000, 80),
         old: State::FinWait2,
@@ -454,7 +454,7 @@ fn without_a_loss_a_dead_socket_is_held_until_its_end_is_announced() {
     let mut table = warm();
     open(&mut table, SECOND, 1, 5);
     let reset = Event::State {
-        at: BootTime(SECOND),
+        at: BootTime::from_ns(SECOND),
         sock: 1,
         ends: ends(4000, 80),
         old: State::Established,

@@ -114,7 +114,9 @@ fn socket(response: &InetResponse, netns: u32) -> Option<Socket> {
             recv_q: header.recv_queue,
             send_q: header.send_queue,
             // Before the first acknowledgement the kernel counts from boot.
-            ack_received_ms: (state != State::SynSent).then_some(info.last_ack_recv.into()),
+            ack_received_ms: (state != State::SynSent)
+                .then_some(info.last_ack_recv.into())
+                .into(),
             backoff,
             timer: match header.timer {
                 None | Some(Running::TimeWait) => Timer::None,
@@ -132,8 +134,12 @@ fn socket(response: &InetResponse, netns: u32) -> Option<Socket> {
 pub(super) fn sample(info: &TcpInfo, inode: u32) -> Sample {
     Sample {
         inode,
-        data_sent_ms: (info.data_segs_out > 0).then_some(info.last_data_sent.into()),
-        data_received_ms: (info.data_segs_in > 0).then_some(info.last_data_recv.into()),
+        data_sent_ms: (info.data_segs_out > 0)
+            .then_some(info.last_data_sent.into())
+            .into(),
+        data_received_ms: (info.data_segs_in > 0)
+            .then_some(info.last_data_recv.into())
+            .into(),
         data_segments_out: info.data_segs_out,
         data_segments_in: info.data_segs_in,
         probes: info.probes,

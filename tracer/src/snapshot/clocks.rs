@@ -14,7 +14,7 @@ pub fn boot_time() -> BootTime {
     let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |spec| {
         i128::from(spec.tv_sec()) * 1_000_000_000 + i128::from(spec.tv_nsec())
     });
-    BootTime(u64::try_from(now).unwrap_or(0))
+    BootTime::from_ns(u64::try_from(now).unwrap_or(0))
 }
 
 /// Processor time that this thread has used.

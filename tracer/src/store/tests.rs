@@ -47,8 +47,8 @@ fn setup() -> Setup {
         blind: vec!["what \u{1b}[2J hides".to_owned()],
         ..Setup::new(
             PlanName::Tracepoint,
-            WallClock::new(jiff::Timestamp::UNIX_EPOCH, BootTime(0)),
-            BootTime(0),
+            WallClock::new(jiff::Timestamp::UNIX_EPOCH, BootTime::from_ns(0)),
+            BootTime::from_ns(0),
         )
     }
 }
@@ -164,7 +164,7 @@ impl Live {
         };
         standing.counts.submitted = self.taken;
         self.learn(Entry::Standing(standing))?;
-        self.learn(Entry::Tick(BootTime(at)))?;
+        self.learn(Entry::Tick(BootTime::from_ns(at)))?;
         // So that it is known how large the file is.
         while self.disk.waiting() > 0 {
             thread::yield_now();
@@ -175,8 +175,8 @@ impl Live {
     fn snapshot(&mut self, at: u64) -> Result<()> {
         self.learn(Entry::Begin)?;
         let snapshot = Snapshot {
-            began: BootTime(at),
-            ended: BootTime(at),
+            began: BootTime::from_ns(at),
+            ended: BootTime::from_ns(at),
             ..Snapshot::default()
         };
         self.learn(Entry::Snapshot(Box::new(snapshot), Default::default()))
@@ -216,7 +216,8 @@ struct Heard(Vec<String>);
 
 impl Observer for Heard {
     fn change(&mut self, change: Change, at: BootTime, connection: &Connection) -> Result<()> {
-        self.0.push(format!("{change:?} {} {connection:?}", at.0));
+        self.0
+            .push(format!("{change:?} {} {connection:?}", at.ns()));
         Ok(())
     }
 }

@@ -145,7 +145,7 @@ fn started(stat: &[u8]) -> Option<BootTime> {
     let after = stat.iter().rposition(|&b| b == b')')?;
     let text = std::str::from_utf8(stat.get(after + 1..)?).ok()?;
     let ticks: u64 = text.split_whitespace().nth(19)?.parse().ok()?;
-    Some(BootTime(
+    Some(BootTime::from_ns(
         ticks.checked_mul(1_000_000_000 / procfs::ticks_per_second())?,
     ))
 }
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn a_name_does_not_hide_the_start() {
         let stat = b"7 (a) 1 (b)) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 250 1 1";
-        assert_eq!(started(stat), Some(BootTime(2_500_000_000)));
+        assert_eq!(started(stat), Some(BootTime::from_ns(2_500_000_000)));
         assert_eq!(started(b"7 (a"), None);
     }
 
@@ -212,6 +212,6 @@ mod tests {
         process
             .open_mapped(path, *device, inode + 1)
             .expect_err("another file");
-        Process::look(pid, BootTime(1)).expect_err("not there at boot");
+        Process::look(pid, BootTime::from_ns(1)).expect_err("not there at boot");
     }
 }

@@ -323,7 +323,7 @@ impl Table {
         };
         entry.connection.connect = Some(ConnectReturn {
             errno,
-            latency_us: latency_ns / 1_000,
+            latency_us: u32::try_from(latency_ns / 1_000).unwrap_or(u32::MAX),
         });
         if errno != 0 && !CONNECT_GOES_ON.contains(&errno) && !entry.failure_told {
             entry.failure_told = true;

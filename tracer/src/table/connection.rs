@@ -1,6 +1,6 @@
 //! One connection, as far as it is known. Pure.
 
-use std::{fmt, net::SocketAddr, num::NonZeroU32};
+use std::{fmt, net::SocketAddr, num::NonZeroU32, ops::Deref};
 
 use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,38 @@ use crate::{
 /// SYN_SENT, SYN_RECV, ESTABLISHED, FIN_WAIT1, CLOSING or FIN_WAIT2, TIME_WAIT,
 /// CLOSE; two to spare.
 pub const HISTORY_LEN: usize = 9;
+
+/// The states that a connection has entered, in order, with times. Takes no room until
+/// there is one: most of those that a trace inherits stay as they are.
+#[derive(Clone, Debug, Default)]
+pub struct History(Option<Box<ArrayVec<(State, BootTime), HISTORY_LEN>>>);
+
+impl History {
+    /// Adds one. A history longer than any that the protocol allows keeps its start.
+    pub fn push(&mut self, entered: (State, BootTime)) {
+        let _ = self.0.get_or_insert_default().try_push(entered);
+    }
+
+    /// Leaves out all of one state.
+    pub fn forget(&mut self, state: State) {
+        if let Some(entered) = &mut self.0 {
+            entered.retain(|(entered, _)| *entered != state);
+        }
+    }
+
+    /// Leaves out all.
+    pub fn clear(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Deref for History {
+    type Target = [(State, BootTime)];
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_deref().map_or(&[], ArrayVec::as_slice)
+    }
+}
 
 /// What tells a connection from every other on this host since boot.
 ///
@@ -52,6 +84,43 @@ pub enum Timer {
     ZeroWindow,
 }
 
+/// How long ago something last was, if it ever was: in half the room of an `Option`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Option<u64>", into = "Option<u64>")]
+pub struct Since(u32);
+
+impl Since {
+    /// Never.
+    const NEVER: Self = Self(u32::MAX);
+
+    /// Milliseconds, at most 49 days; `None` if never.
+    #[must_use]
+    pub fn ms(self) -> Option<u64> {
+        (self != Self::NEVER).then_some(self.0.into())
+    }
+}
+
+impl Default for Since {
+    fn default() -> Self {
+        Self::NEVER
+    }
+}
+
+impl From<Option<u64>> for Since {
+    fn from(ms: Option<u64>) -> Self {
+        let most = u64::from(Self::NEVER.0 - 1);
+        ms.map_or(Self::NEVER, |ms| {
+            Self(u32::try_from(ms.min(most)).unwrap_or(Self::NEVER.0 - 1))
+        })
+    }
+}
+
+impl From<Since> for Option<u64> {
+    fn from(since: Since) -> Self {
+        since.ms()
+    }
+}
+
 /// What a snapshot says of a live socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
@@ -65,11 +134,11 @@ pub struct Sample {
     /// Bytes sent or queued and not acknowledged. For a listener: the backlog.
     pub send_q: u32,
     /// Milliseconds since payload was last sent; `None` if never.
-    pub data_sent_ms: Option<u64>,
+    pub data_sent_ms: Since,
     /// Milliseconds since payload was last received; `None` if never.
-    pub data_received_ms: Option<u64>,
+    pub data_received_ms: Since,
     /// Milliseconds since the last acknowledgement came in.
-    pub ack_received_ms: Option<u64>,
+    pub ack_received_ms: Since,
     /// Retransmissions of the segment now in flight; 0 when all is well.
     pub backoff: u32,
     /// The timer that runs.
@@ -95,10 +164,10 @@ impl Sample {
     #[must_use]
     pub fn idle_ms(&self) -> Option<u64> {
         let sent = match self.backoff {
-            0 => self.data_sent_ms,
-            _ => self.data_sent_ms.and(self.ack_received_ms),
+            0 => self.data_sent_ms.ms(),
+            _ => self.data_sent_ms.ms().and(self.ack_received_ms.ms()),
         };
-        match (sent, self.data_received_ms) {
+        match (sent, self.data_received_ms.ms()) {
             (Some(sent), Some(received)) => Some(sent.min(received)),
             (one, other) => one.or(other),
         }
@@ -154,8 +223,8 @@ pub struct Linger {
 pub struct ConnectReturn {
     /// 0 or a positive errno.
     pub errno: i32,
-    /// Time in the call, in microseconds.
-    pub latency_us: u64,
+    /// Time in the call, in microseconds: at most an hour and some minutes.
+    pub latency_us: u32,
 }
 
 /// One connection (or listener) of this host.
@@ -186,7 +255,7 @@ pub struct Connection {
     /// Since when in `state`; `None` if since before the trace.
     pub state_at: Option<BootTime>,
     /// States entered since the trace saw it, in order, with times.
-    pub history: ArrayVec<(State, BootTime), HISTORY_LEN>,
+    pub history: History,
     /// CLOSE -> SYN_SENT, LISTEN -> SYN_RECV or CLOSE -> LISTEN.
     pub opened_at: Option<BootTime>,
     /// When it first was ESTABLISHED.
@@ -249,7 +318,7 @@ impl Connection {
             holders: Holders::Untold,
             state,
             state_at: None,
-            history: ArrayVec::new(),
+            history: History::default(),
             opened_at: None,
             established_at: None,
             app_closed_at: None,
@@ -368,7 +437,7 @@ impl Connection {
         match (self.state, &self.sample) {
             (State::Listen | State::Close, _) | (_, None) => None,
             (_, Some(sample)) => {
-                let quiet = sample.ack_received_ms?;
+                let quiet = sample.ack_received_ms.ms()?;
                 Some(quiet.saturating_add(now.ms_since(sample.at)))
             }
         }

@@ -82,8 +82,7 @@ impl Connection {
 
     /// Notes a state in the history.
     pub(super) fn pass_through(&mut self, at: BootTime, state: State) {
-        // A history longer than any that the protocol allows keeps its start.
-        let _ = self.history.try_push((state, at));
+        self.history.push((state, at));
     }
 
     /// Notes who ended the connection, and whether the application let go.
@@ -164,7 +163,10 @@ impl Connection {
         if !by_peer && (!has_sent || self.quiet_ms.is_some()) {
             return;
         }
-        let received = sample.data_received_ms.map(|ms| sample.at.minus_ms(ms));
+        let received = sample
+            .data_received_ms
+            .ms()
+            .map(|ms| sample.at.minus_ms(ms));
         let fin = |(state, at): &(State, BootTime)| (*state == State::CloseWait).then_some(*at);
         let fin = self.history.iter().find_map(fin).filter(|_| by_peer);
         self.quiet_ms = received.or(self.established_at).and_then(|last| {
@@ -201,7 +203,7 @@ impl Connection {
 
     /// No mini-socket took its place after all.
     pub(super) fn forget_linger(&mut self) -> Option<Linger> {
-        self.history.retain(|(state, _)| *state != State::TimeWait);
+        self.history.forget(State::TimeWait);
         self.linger.take()
     }
 

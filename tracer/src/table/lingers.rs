@@ -35,7 +35,7 @@ impl Lot {
         let nanos = u64::try_from(LOT.as_nanos()).unwrap_or(u64::MAX);
         let is_time_wait = linger.state == State::TimeWait;
         Self {
-            until: BootTime(linger.until.0.div_ceil(nanos).saturating_mul(nanos)),
+            until: BootTime::from_ns(linger.until.ns().div_ceil(nanos).saturating_mul(nanos)),
             time_wait: if is_time_wait { count } else { 0 },
             fin_wait2: if is_time_wait { 0 } else { count },
         }
@@ -102,7 +102,7 @@ mod tests {
     fn linger(state: State, until: u64) -> Linger {
         Linger {
             state,
-            until: BootTime(until),
+            until: BootTime::from_ns(until),
         }
     }
 
@@ -116,21 +116,24 @@ mod tests {
             } else {
                 State::TimeWait
             };
-            lingers.add(BootTime(now), linger(state, now + 60 * SECOND));
+            lingers.add(BootTime::from_ns(now), linger(state, now + 60 * SECOND));
         }
         assert!(lingers.0.len() <= 62, "{} lots", lingers.0.len());
-        let left = lingers.at(BootTime(100 * SECOND));
+        let left = lingers.at(BootTime::from_ns(100 * SECOND));
         assert_eq!((left.time_wait, left.fin_wait2), (45_000, 15_000));
-        assert_eq!(left.until, Some(BootTime(160 * SECOND)));
-        assert_eq!(lingers.at(BootTime(160 * SECOND)), Lingering::default());
+        assert_eq!(left.until, Some(BootTime::from_ns(160 * SECOND)));
+        assert_eq!(
+            lingers.at(BootTime::from_ns(160 * SECOND)),
+            Lingering::default()
+        );
     }
 
     #[test]
     fn one_that_was_none_is_taken_back() {
         let mut lingers = Lingers::default();
         let one = linger(State::TimeWait, 60 * SECOND + 5);
-        lingers.add(BootTime(5), one);
+        lingers.add(BootTime::from_ns(5), one);
         lingers.remove(one);
-        assert_eq!(lingers.at(BootTime(5)), Lingering::default());
+        assert_eq!(lingers.at(BootTime::from_ns(5)), Lingering::default());
     }
 }

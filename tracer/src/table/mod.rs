@@ -90,10 +90,14 @@ struct Entry {
     freed_at: Option<BootTime>,
 }
 
+// A million live connections are followed at once.
+const _: () = assert!(size_of::<Entry>() <= 368);
+
 /// All connections that are or have been.
 #[derive(Debug)]
 pub struct Table {
-    entries: FxHashMap<u64, Entry>,
+    /// Boxed, so that room for twice as many costs little, and moving there less.
+    entries: FxHashMap<u64, Box<Entry>>,
     sites: Sites,
     counters: Counters,
     /// Sockets are named by address, which the kernel uses again: generations
@@ -236,7 +240,8 @@ impl Table {
     /// Connections that nobody has accepted go to the listener's owner.
     #[must_use]
     pub fn sites(&self) -> Vec<(SiteKey, Tally, Vec<&Connection>)> {
-        self.sites.group(self.entries.values())
+        self.sites
+            .group(self.entries.values().map(|entry| &**entry))
     }
 
     /// As [`Table::sites`], with those of one process and end joined whose call
@@ -252,7 +257,7 @@ impl Table {
     }
 
     /// Takes an entry out of the table.
-    fn take(&mut self, sock: u64) -> Option<Entry> {
+    fn take(&mut self, sock: u64) -> Option<Box<Entry>> {
         let entry = self.entries.remove(&sock)?;
         let ends = repair::ends_of(&entry.connection);
         if self.unnamed.get(&ends) == Some(&sock) {
@@ -303,7 +308,7 @@ impl Table {
             let end = (entry.connection.netns, entry.connection.local.port());
             *self.listening.entry(end).or_insert(0) += 1;
         }
-        self.entries.insert(sock, entry);
+        self.entries.insert(sock, Box::new(entry));
         true
     }
 

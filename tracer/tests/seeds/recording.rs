@@ -50,8 +50,8 @@ fn recording() -> Result<(Vec<u8>, Vec<u8>)> {
     let start = Start {
         setup: Setup::new(
             PlanName::Tracepoint,
-            WallClock::new(jiff::Timestamp::UNIX_EPOCH, BootTime(0)),
-            BootTime(1),
+            WallClock::new(jiff::Timestamp::UNIX_EPOCH, BootTime::from_ns(0)),
+            BootTime::from_ns(1),
         ),
         standing: Standing::default(),
         version: Untrusted::from("0.1.0"),
@@ -60,7 +60,7 @@ fn recording() -> Result<(Vec<u8>, Vec<u8>)> {
     let mut course = Vec::new();
     let mut push = |entry| push_entry(&mut course, &entry);
     let mut snapshot = Snapshot {
-        ended: BootTime(20),
+        ended: BootTime::from_ns(20),
         ..Snapshot::default()
     };
     snapshot.sockets.push(Socket {
@@ -91,10 +91,10 @@ fn recording() -> Result<(Vec<u8>, Vec<u8>)> {
         [5].into_iter().collect(),
     ));
     for entry in [
-        Entry::Checkpoint(BootTime(21)),
+        Entry::Checkpoint(BootTime::from_ns(21)),
         Entry::Standing(Standing::default()),
         Entry::Owner(5, GroupOwner::default()),
-        Entry::Tick(BootTime(22)),
+        Entry::Tick(BootTime::from_ns(22)),
     ] {
         push(entry);
     }

@@ -73,7 +73,7 @@ fn is_definite(case: &Case<'_>, connection: &Connection, in_use_ms: u64) -> bool
     }
     let latest = match &connection.sample {
         Some(sample) => {
-            let moved = [sample.data_sent_ms, sample.data_received_ms];
+            let moved = [sample.data_sent_ms.ms(), sample.data_received_ms.ms()];
             let moved = moved.into_iter().flatten().min();
             moved.map(|ms| sample.at.minus_ms(ms))
         }

@@ -35,7 +35,7 @@ struct Held<'a> {
 
 impl Held<'_> {
     /// Whether it waits for the answer to what it sent last.
-    const fn awaits_answer(&self) -> bool {
+    fn awaits_answer(&self) -> bool {
         awaits_answer(self.sample)
     }
 }
@@ -44,7 +44,7 @@ fn held<'a>(case: &Case<'a>) -> Vec<Held<'a>> {
     let held = |connection: &'a Connection| {
         // Without a snapshot the response may be flowing.
         let sample = sample_since(connection, connection.state_at)?;
-        let received = sample.data_received_ms.unwrap_or(u64::MAX);
+        let received = sample.data_received_ms.ms().unwrap_or(u64::MAX);
         connection.is_held().then(|| Held {
             sample,
             quiet_ms: case.state_ms(connection).min(received),

@@ -50,7 +50,7 @@ fn unheard_ms(case: &Case<'_>, connection: &Connection) -> Option<u64> {
     let unacknowledged =
         sample.timer == Timer::Retransmit && sample.send_q > 0 && sample.backoff >= TRIES;
     let unanswered = sample.timer == Timer::Keepalive && sample.probes >= PROBES;
-    let quiet = sample.ack_received_ms?;
+    let quiet = sample.ack_received_ms.ms()?;
     (unacknowledged || unanswered).then(|| quiet.saturating_add(case.now.ms_since(sample.at)))
 }
 

@@ -23,7 +23,7 @@ pub const EARLY_MS: u64 = 20_000;
 fn blocked_ms(case: &Case<'_>, connection: &Connection) -> Option<u64> {
     let sample = connection.sample.as_ref()?;
     let is_blocked = sample.timer == Timer::ZeroWindow && sample.send_q > 0;
-    let ms = sample.data_sent_ms.filter(|_| is_blocked)?;
+    let ms = sample.data_sent_ms.ms().filter(|_| is_blocked)?;
     Some(ms.saturating_add(case.now.ms_since(sample.at)))
 }
 

@@ -44,7 +44,7 @@ pub const BEATS: u32 = 3;
 /// Whether a timer sent all these requests: each after the same pause since the last
 /// of several answers.
 fn is_heartbeat(waiting: &[&Sample]) -> bool {
-    let pause = |s: &&Sample| s.data_received_ms?.checked_sub(s.data_sent_ms?);
+    let pause = |s: &&Sample| s.data_received_ms.ms()?.checked_sub(s.data_sent_ms.ms()?);
     let pauses = || waiting.iter().filter_map(pause);
     let (Some(least), Some(most)) = (pauses().min(), pauses().max()) else {
         return false;
@@ -63,7 +63,7 @@ pub fn check(case: &Case<'_>) -> Option<Verdict> {
     let sampled = |c: &'_ &Connection| c.sample.as_ref().is_some_and(|s| !s.is_bare);
     let open: Vec<&Connection> = case.in_state(State::Established).filter(sampled).collect();
     let samples: Vec<&Sample> = open.iter().filter_map(|c| c.sample.as_ref()).collect();
-    let silent_ms = samples.iter().filter_map(|s| s.data_received_ms).min()?;
+    let silent_ms = samples.iter().filter_map(|s| s.data_received_ms.ms()).min()?;
     if silent_ms < SILENT_MS.max(case.watched_ms() / 2) {
         return None;
     }
@@ -79,9 +79,9 @@ pub fn check(case: &Case<'_>) -> Option<Verdict> {
     let beats = waiting.len() == samples.len() && is_heartbeat(&waiting);
     if !beats {
         let is_later = |sent: u64| sent + LATER_MS <= silent_ms;
-        waiting.retain(|s| s.data_sent_ms.is_some_and(is_later));
+        waiting.retain(|s| s.data_sent_ms.ms().is_some_and(is_later));
     }
-    let sent = || waiting.iter().filter_map(|s| s.data_sent_ms);
+    let sent = || waiting.iter().filter_map(|s| s.data_sent_ms.ms());
     let (first, last) = (sent().max()?, sent().min()?);
     let is_apart = beats || first - last >= SPREAD_MS;
     if has_ended || waiting.len() < SEVERAL || !is_apart {

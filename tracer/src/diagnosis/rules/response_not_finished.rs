@@ -74,7 +74,7 @@ fn open(case: &Case<'_>) -> Option<Verdict> {
     let is_unread = |c: &&Connection| {
         let unread = c.sample.as_ref().is_some_and(|sample| {
             sample.recv_q > 0
-                && sample.data_received_ms.is_some_and(|ms| ms > grace)
+                && sample.data_received_ms.ms().is_some_and(|ms| ms > grace)
                 && (answers(sample) || sample.recv_q > FAREWELL_BYTES)
         });
         unread

@@ -41,7 +41,7 @@ fn hanging(case: &Case<'_>) -> Vec<Hanging> {
     let is_hanging = |c: &Connection| {
         let sample = c.sample.filter(|s| s.backoff >= TRIES && s.send_q > 0)?;
         let paused_ms = c.quiet_ms.map_or(0, |ms| ms.get().into());
-        let heard = sample.at.minus_ms(sample.ack_received_ms?);
+        let heard = sample.at.minus_ms(sample.ack_received_ms.ms()?);
         let at = heard + Duration::from_millis(paused_ms);
         Some(Hanging { paused_ms, at })
     };

@@ -43,9 +43,9 @@ pub(crate) fn conn(state: State, ms: u64) -> Conn {
     conn.sample = Some(Sample {
         at: NOW,
         inode: 4_242,
-        data_sent_ms: Some(ms + 60),
-        data_received_ms: Some(ms + 50),
-        ack_received_ms: Some(ms),
+        data_sent_ms: Some(ms + 60).into(),
+        data_received_ms: Some(ms + 50).into(),
+        ack_received_ms: Some(ms).into(),
         data_segments_out: 1,
         data_segments_in: 1,
         ..Sample::default()
@@ -78,8 +78,8 @@ pub(crate) fn dead(by: ClosedBy, ms: u64, idle: u64) -> Conn {
     if let Some(sample) = &mut conn.0.sample {
         *sample = Sample {
             at: ago(ms),
-            data_sent_ms: Some(idle),
-            data_received_ms: Some(idle),
+            data_sent_ms: Some(idle).into(),
+            data_received_ms: Some(idle).into(),
             error_waits: true,
             ..*sample
         };
@@ -117,8 +117,8 @@ impl Conn {
     /// When payload was last sent and received, in ms before the snapshot.
     pub(crate) fn moved(self, sent: Option<u64>, received: Option<u64>) -> Self {
         self.edit(|sample| {
-            sample.data_sent_ms = sent;
-            sample.data_received_ms = received;
+            sample.data_sent_ms = sent.into();
+            sample.data_received_ms = received.into();
         })
     }
 

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Now, in all scenarios: an hour after boot.
-pub(crate) const NOW: BootTime = BootTime(3_600_000_000_000);
+pub(crate) const NOW: BootTime = BootTime::from_ns(3_600_000_000_000);
 
 /// The parts into which checkpoints cut the watch.
 const CHECKPOINTS: u64 = 20;

@@ -132,13 +132,13 @@ struct Run {
 
 /// Milliseconds since boot, in the middle of the simulation's own time.
 fn at(ms: u64) -> BootTime {
-    BootTime(ms * 1_000_000)
+    BootTime::from_ns(ms * 1_000_000)
 }
 
 impl World {
     /// The site after the watch.
     pub(crate) fn site(&self) -> Site {
-        let end = NOW.0 / 1_000_000;
+        let end = NOW.ns() / 1_000_000;
         let from = end - self.watch_ms;
         let mut run = Run {
             world: *self,
@@ -233,7 +233,7 @@ impl Run {
     }
 
     fn rate(&self) -> f64 {
-        let from = NOW.0 / 1_000_000 - self.world.watch_ms;
+        let from = NOW.ns() / 1_000_000 - self.world.watch_ms;
         let ms = self.now.saturating_sub(from);
         let real = |n: u64| u32::try_from(n).map_or(0.0, f64::from);
         match self.world.traffic {
@@ -446,9 +446,9 @@ impl Run {
                 at: at(now),
                 inode: 4_242,
                 recv_q: live.unread + fin,
-                data_sent_ms: Some(since(live.sent)),
-                data_received_ms: live.received.map(since),
-                ack_received_ms: Some(since(live.received.unwrap_or(live.sent))),
+                data_sent_ms: Some(since(live.sent)).into(),
+                data_received_ms: live.received.map(since).into(),
+                ack_received_ms: Some(since(live.received.unwrap_or(live.sent))).into(),
                 data_segments_out: segments,
                 data_segments_in: segments - u32::from(live.received < Some(live.sent)),
                 ..Sample::default()

@@ -114,14 +114,14 @@ fn dead_ones_whose_error_was_read() {
     assert_eq!(site().with(3, read).code(), DEAD);
     // What the snapshot before the end showed tells nothing.
     let mut before = reset(20_000, 600_000).edit(|sample| sample.error_waits = false);
-    before = before.edit(|sample| sample.at = crate::clock::BootTime(1));
+    before = before.edit(|sample| sample.at = crate::clock::BootTime::from_ns(1));
     assert_eq!(site().with(3, before).code(), UNKNOWN);
 }
 
 #[test]
 fn let_go_or_never_used_is_not_dead() {
     let mut released = reset(90_000, 0);
-    released.0.app_closed_at = Some(crate::clock::BootTime(1));
+    released.0.app_closed_at = Some(crate::clock::BootTime::from_ns(1));
     assert_eq!(site().with(9, released).code(), HEALTHY);
     let mut fresh = conn(State::Close, 90_000);
     fresh.0.opened_at = None;
@@ -176,7 +176,7 @@ fn half_closed_by_close_is_left_to_the_kernel() {
     let orphan = half_closed(90_000).edit(|s| s.inode = 0);
     assert_eq!(site().with(9, orphan).code(), HEALTHY);
     let mut closed = half_closed(90_000);
-    closed.0.app_closed_at = Some(crate::clock::BootTime(1));
+    closed.0.app_closed_at = Some(crate::clock::BootTime::from_ns(1));
     assert_eq!(site().with(9, closed).code(), HEALTHY);
     assert_eq!(
         site().with(9, half_closed(90_000).unsampled()).code(),

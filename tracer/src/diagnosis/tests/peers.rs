@@ -38,7 +38,7 @@ fn unacknowledged(ms: u64, tries: u32) -> Conn {
     established(ms + 60_000, ms).backoff(tries).edit(|sample| {
         sample.timer = Timer::Retransmit;
         sample.send_q = 100;
-        sample.ack_received_ms = Some(ms);
+        sample.ack_received_ms = Some(ms).into();
     })
 }
 
@@ -67,7 +67,7 @@ fn probes_that_nobody_answers() {
         established(300_000, 250_000).edit(|sample| {
             sample.timer = Timer::Keepalive;
             sample.probes = probes;
-            sample.ack_received_ms = Some(90_000);
+            sample.ack_received_ms = Some(90_000).into();
         })
     };
     assert_eq!(site().server().with(1, probed(3)).code(), HALF_OPEN);
@@ -226,7 +226,7 @@ fn blocked(ms: u64) -> Conn {
         .edit(|sample| {
             sample.timer = Timer::ZeroWindow;
             sample.send_q = 2_000_000;
-            sample.ack_received_ms = Some(200);
+            sample.ack_received_ms = Some(200).into();
         })
 }
 
@@ -276,7 +276,7 @@ fn a_request_in_the_same_tick_as_the_answer_before() {
             let age = i * 2_000 + 100;
             let asked = established(age, 0).moved(Some(age - 1), Some(age - 1));
             asked.edit(|sample| {
-                sample.ack_received_ms = Some(age - acknowledged);
+                sample.ack_received_ms = Some(age - acknowledged).into();
                 sample.timer = timer;
             })
         })
@@ -395,7 +395,7 @@ fn those_forgotten_just_now_hang() {
 fn given_up_one_after_the_other_while_new_ones_work() {
     let lost = |sent_ago: u64, paused: u32| {
         let mut conn = unacknowledged(sent_ago, 6)
-            .edit(|s| s.ack_received_ms = Some(sent_ago + u64::from(paused)));
+            .edit(|s| s.ack_received_ms = Some(sent_ago + u64::from(paused)).into());
         conn.0.state = State::FinWait1;
         conn.0.quiet_ms = std::num::NonZeroU32::new(paused);
         conn

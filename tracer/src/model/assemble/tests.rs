@@ -15,7 +15,7 @@ fn minute(remote: impl Fn(u8) -> [u8; 4]) -> Table {
     table.begin_snapshot();
     table.end_snapshot(Default::default());
     for second in 0..60_u8 {
-        let at = BootTime(u64::from(second) * SECOND);
+        let at = BootTime::from_ns(u64::from(second) * SECOND);
         table.checkpoint(at);
         let sock = u64::from(second) + 1;
         let ends = Ends {
@@ -54,10 +54,10 @@ fn minute(remote: impl Fn(u8) -> [u8; 4]) -> Table {
             is_mini: false,
             uid: 0,
             sample: Sample {
-                at: BootTime(60 * SECOND),
+                at: BootTime::from_ns(60 * SECOND),
                 inode: 7,
-                data_sent_ms: Some(idle + 5),
-                data_received_ms: Some(idle),
+                data_sent_ms: Some(idle + 5).into(),
+                data_received_ms: Some(idle).into(),
                 data_segments_in: 1,
                 data_segments_out: 1,
                 ..Sample::default()
@@ -66,15 +66,15 @@ fn minute(remote: impl Fn(u8) -> [u8; 4]) -> Table {
         };
         table.measure(sock, &socket, &[]);
     }
-    table.checkpoint(BootTime(60 * SECOND));
+    table.checkpoint(BootTime::from_ns(60 * SECOND));
     table
 }
 
 fn judged(table: &Table, owner: GroupOwner) -> Vec<Group> {
-    let clock = WallClock::new(jiff::Timestamp::UNIX_EPOCH, BootTime(0));
+    let clock = WallClock::new(jiff::Timestamp::UNIX_EPOCH, BootTime::from_ns(0));
     let moment = Moment {
-        from: BootTime(0),
-        now: BootTime(60 * SECOND),
+        from: BootTime::from_ns(0),
+        now: BootTime::from_ns(60 * SECOND),
         clock: &clock,
     };
     let mut host = Host {

@@ -26,7 +26,7 @@ fn what_a_snapshot_mends_is_told_once() {
     assert_eq!(told(&mut table, &after_loss, true), []);
     let mut late = Vec::new();
     let event = Event::Gone {
-        at: BootTime(4 * SECOND),
+        at: BootTime::from_ns(4 * SECOND),
         sock: 1,
     };
     table.apply(&event, |change, _, _| late.push(change));

@@ -22,7 +22,11 @@ fn a_socket_without_a_cookie_is_found_by_its_ends() {
     assert_eq!(mended, [(7, Change::State, Known::Repaired)]);
     let connection = table.get(7).expect("live");
     assert_eq!(connection.owner.map(|owner| owner.pid), Some(70));
-    assert_eq!(connection.idle_ms(BootTime(9 * SECOND)), None, "not told");
+    assert_eq!(
+        connection.idle_ms(BootTime::from_ns(9 * SECOND)),
+        None,
+        "not told"
+    );
     assert_eq!(table.live(), 1, "one that cannot be named is not adopted");
 }
 
@@ -90,7 +94,7 @@ fn named_by_address_a_socket_is_found_by_its_ends() {
     told(&mut table, &snapshot(0, inherited(), &[(11, 50, 5)]), false);
     // Its first record names it by its address.
     let event = Event::State {
-        at: BootTime(SECOND),
+        at: BootTime::from_ns(SECOND),
         sock: 0xffff_8000,
         ends: ends(4000, 80),
         old: State::Established,
@@ -115,7 +119,7 @@ fn named_by_address_a_socket_is_found_by_its_ends() {
 fn a_socket_that_is_about_to_be_listed_is_not_missed() {
     let mut table = warm();
     let event = Event::State {
-        at: BootTime(2 * SECOND),
+        at: BootTime::from_ns(2 * SECOND),
         sock: 1,
         ends: ends(4000, 80),
         old: State::Close,
@@ -159,7 +163,7 @@ fn subflows_of_one_connection_are_one() {
 
     // Heard of as such before any snapshot shows it.
     let joins = Event::Join {
-        at: BootTime(SECOND),
+        at: BootTime::from_ns(SECOND),
         sock: 5,
     };
     table.apply(&joins, |_, _, _| {});
@@ -247,14 +251,14 @@ fn a_close_after_a_snapshot_began_is_not_taken_back_by_it() {
     let held = socket(7, ends(4000, 80), State::FinWait2, 11);
     let shown = snapshot(2 * SECOND, vec![held], &[(11, 50, 3)]);
     let closes = Event::Close {
-        at: BootTime(2 * SECOND + 1),
+        at: BootTime::from_ns(2 * SECOND + 1),
         sock: 7,
         exiting: false,
     };
     table.apply(&closes, |_, _, _| {});
     work_in(&mut table, &shown, true, false);
     let let_go = table.get(7).and_then(|c| c.app_closed_at);
-    assert_eq!(let_go, Some(BootTime(2 * SECOND + 1)));
+    assert_eq!(let_go, Some(BootTime::from_ns(2 * SECOND + 1)));
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn it_is_told_up_to_an_instant() -> Result<()> {
     let mut live = Live::start(file(&path))?;
     live.live(3, 100)?;
     live.end(3 * SECOND)?;
-    let at = BootTime(SECOND + SECOND / 2);
+    let at = BootTime::from_ns(SECOND + SECOND / 2);
     let mut replay = Replay::open(&path, false, Selection::default())?.until(at);
     while replay.step(&mut ())? {}
     assert!(replay.is_done());
@@ -153,7 +153,7 @@ fn a_file_that_is_full_says_so_once_it_is_written() -> Result<()> {
     let mut recorder = Recorder::new(disk, &course, Vec::new());
     let patience = std::time::Instant::now() + std::time::Duration::from_secs(30);
     while !state.is_full() && std::time::Instant::now() < patience {
-        recorder.entry(&Entry::Tick(BootTime(1)), &course);
+        recorder.entry(&Entry::Tick(BootTime::from_ns(1)), &course);
     }
     assert!(state.is_full());
     recorder.close()
@@ -173,7 +173,7 @@ fn a_full_disk_costs_what_does_not_fit_and_says_so() -> Result<()> {
 fn items_are_what_was_pushed() {
     let mut payload = Vec::new();
     push_record(&mut payload, b"record", StackId::at(5));
-    push_entry(&mut payload, &Entry::Tick(BootTime(7)));
+    push_entry(&mut payload, &Entry::Tick(BootTime::from_ns(7)));
     push_record(&mut payload, b"", None);
     let mut all = items(&payload);
     let Some(Ok(Item::Record(b"record", stack))) = all.next() else {
@@ -182,7 +182,7 @@ fn items_are_what_was_pushed() {
     assert_eq!(stack, StackId::at(5));
     assert!(matches!(
         all.next(),
-        Some(Ok(Item::Entry(Entry::Tick(BootTime(7)))))
+        Some(Ok(Item::Entry(Entry::Tick(at)))) if at == BootTime::from_ns(7)
     ));
     assert!(matches!(all.next(), Some(Ok(Item::Record(b"", None)))));
     assert!(all.next().is_none());

@@ -33,7 +33,7 @@ fn short_lived_processes_of_one_name_are_one_site() {
             .step(sock, State::Established, State::Close, CLOSES)
             .gone(sock);
         script.apply(|at| Event::Exit { at, pid });
-        script.table.checkpoint(BootTime(script.now));
+        script.table.checkpoint(BootTime::from_ns(script.now));
     }
     let sites = script.table.sites();
     assert_eq!(sites.len(), 1);
@@ -104,7 +104,7 @@ fn any_event() -> impl Strategy<Value = Event> {
                 figures: None,
             },
         );
-    let at = BootTime(1);
+    let at = BootTime::from_ns(1);
     let both = ends("127.0.0.1:4000", "127.0.0.1:80");
     prop_oneof![
         6 => (0..6u64, any_state(), any_state(), how, 1..4u32).prop_map(

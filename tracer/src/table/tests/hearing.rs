@@ -52,8 +52,8 @@ fn the_close_has_a_time_of_its_own() {
         .step(7, State::LastAck, State::Close, CLOSES)
         .gone(7);
     let last = script.last();
-    assert_eq!(last.app_closed_at, Some(BootTime(4 * MS)));
-    assert_eq!(last.closed_at, Some(BootTime(6 * MS)));
+    assert_eq!(last.app_closed_at, Some(BootTime::from_ns(4 * MS)));
+    assert_eq!(last.closed_at, Some(BootTime::from_ns(6 * MS)));
     assert_eq!(last.closed_by, Some(ClosedBy::Peer));
     let closes = script
         .told
@@ -76,7 +76,7 @@ fn a_fin_without_a_close_is_a_half_close() {
     script
         .step(7, State::FinWait1, State::FinWait2, NOTHING)
         .closes(7, true);
-    assert_eq!(script.last().app_closed_at, Some(BootTime(5 * MS)));
+    assert_eq!(script.last().app_closed_at, Some(BootTime::from_ns(5 * MS)));
     assert_eq!(
         script.last().closed_by,
         Some(ClosedBy::Local),
@@ -94,7 +94,7 @@ fn a_subflows_close_is_concluded() {
     script
         .connected(7)
         .step(7, State::Established, State::FinWait1, how);
-    assert_eq!(script.last().app_closed_at, Some(BootTime(3 * MS)));
+    assert_eq!(script.last().app_closed_at, Some(BootTime::from_ns(3 * MS)));
 }
 
 #[test]
@@ -169,7 +169,10 @@ fn what_lingers_says_until_when() {
         .step(7, State::FinWait2, State::Close, CLOSES);
     let linger = script.last().linger.expect("it lingers");
     assert_eq!(linger.state, State::FinWait2);
-    assert_eq!(linger.until, BootTime(6 * MS) + Duration::from_secs(5));
+    assert_eq!(
+        linger.until,
+        BootTime::from_ns(6 * MS) + Duration::from_secs(5)
+    );
     assert_eq!(
         script.told.last().map(|told| told.0),
         Some(Change::TimeWait)
@@ -202,7 +205,9 @@ fn what_is_concluded_to_linger_is_told_though_it_is_still_held() {
     for ms in [6, 60, 600] {
         script
             .table
-            .settle(BootTime(ms * MS), |change, _, _| told.push((ms, change)));
+            .settle(BootTime::from_ns(ms * MS), |change, _, _| {
+                told.push((ms, change))
+            });
     }
     assert_eq!(told, [(60, Change::TimeWait)]);
     script.gone(7);

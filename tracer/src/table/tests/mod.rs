@@ -50,8 +50,8 @@ fn a_client_that_closes_first_leaves_time_wait() {
     );
     let last = script.last();
     assert_eq!(last.closed_by, Some(ClosedBy::Local));
-    assert_eq!(last.app_closed_at, Some(BootTime(3 * MS)));
-    assert_eq!(last.closed_at, Some(BootTime(5 * MS)));
+    assert_eq!(last.app_closed_at, Some(BootTime::from_ns(3 * MS)));
+    assert_eq!(last.closed_at, Some(BootTime::from_ns(5 * MS)));
     assert_eq!(
         last.linger.map(|linger| linger.state),
         Some(State::TimeWait)
@@ -107,7 +107,7 @@ fn a_peer_that_closes_first_leaves_the_program_to_act() {
         .step(7, State::LastAck, State::Close, CLOSES)
         .gone(7);
     assert_eq!(script.last().closed_by, Some(ClosedBy::Peer));
-    assert_eq!(script.last().app_closed_at, Some(BootTime(4 * MS)));
+    assert_eq!(script.last().app_closed_at, Some(BootTime::from_ns(4 * MS)));
     assert_eq!(script.table.live(), 0);
 }
 
@@ -159,7 +159,7 @@ fn after_a_half_close_the_peers_fin_does_not_let_go_of_the_fd() {
     assert_eq!(script.last().app_closed_at, None);
     assert_eq!(script.table.live(), 1);
     script.gone(7);
-    assert_eq!(script.last().app_closed_at, Some(BootTime(6 * MS)));
+    assert_eq!(script.last().app_closed_at, Some(BootTime::from_ns(6 * MS)));
     assert_eq!(script.table.live(), 0);
     let end: Vec<Change> = script
         .told

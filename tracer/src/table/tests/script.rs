@@ -76,7 +76,7 @@ impl Script {
 
     pub(super) fn apply(&mut self, event: impl Fn(BootTime) -> Event) -> &mut Self {
         self.now += MS;
-        let event = event(BootTime(self.now));
+        let event = event(BootTime::from_ns(self.now));
         self.table.apply(&event, |change, _, connection| {
             self.told.push((change, connection.state));
             self.last = Some(connection.clone());

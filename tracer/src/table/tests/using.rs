@@ -18,9 +18,9 @@ const SECOND: u64 = 1_000 * MS;
 fn used(idle: u64, uses: u32) -> Sample {
     Sample {
         inode: 7,
-        data_sent_ms: Some(idle + 5),
-        data_received_ms: Some(idle),
-        ack_received_ms: Some(idle),
+        data_sent_ms: Some(idle + 5).into(),
+        data_received_ms: Some(idle).into(),
+        ack_received_ms: Some(idle).into(),
         data_segments_out: uses,
         data_segments_in: uses,
         ..Sample::default()
@@ -31,7 +31,7 @@ impl Script {
     /// A snapshot `seconds` after the start.
     fn measured(&mut self, seconds: u64, sample: Sample, tx: u64, rx: u64) -> &mut Self {
         self.now = seconds * SECOND;
-        let at = BootTime(self.now);
+        let at = BootTime::from_ns(self.now);
         let socket = Socket {
             cookie: 1,
             ends: ends("127.0.0.1:4000", "127.0.0.1:80"),
@@ -110,7 +110,7 @@ fn sent_to_in_vain_is_not_revived() {
     let lost = |idle, tries| Sample {
         backoff: tries,
         send_q: 10,
-        data_sent_ms: Some(idle),
+        data_sent_ms: Some(idle).into(),
         data_segments_out: 1 + tries,
         ..used(9_000, 1)
     };
