@@ -30,19 +30,15 @@ pub const fn mix(chain: u64, word: u64) -> u64 {
 /// Whether a call instruction of x86-64 ends with these eight bytes, in the order of
 /// memory from the lowest bits on: `call rel32` (E8) or a near call through a register
 /// or memory (FF /2), with each length of its operand.
-///
-/// A product of what each form differs by is zero where one does not: one comparison,
-/// where the kernel's verifier would follow six.
 #[inline(always)]
 #[must_use]
 pub const fn is_call(before: u64) -> bool {
-    let differs = (byte(before, 5) ^ 0xe8)
-        * from_indirect(before, 2)
-        * from_indirect(before, 3)
-        * from_indirect(before, 4)
-        * from_indirect(before, 6)
-        * from_indirect(before, 7);
-    differs == 0
+    byte(before, 5) == 0xe8
+        || is_indirect(before, 2)
+        || is_indirect(before, 3)
+        || is_indirect(before, 4)
+        || is_indirect(before, 6)
+        || is_indirect(before, 7)
 }
 
 /// The byte that lies so many bytes before the end.
@@ -51,10 +47,10 @@ const fn byte(before: u64, from_end: u32) -> u64 {
     (before >> (8 * (8 - from_end))) & 0xff
 }
 
-/// What differs from FF, and a second byte whose middle three bits are 2.
+/// FF, and a second byte whose middle three bits are 2.
 #[inline(always)]
-const fn from_indirect(before: u64, from_end: u32) -> u64 {
-    (byte(before, from_end) ^ 0xff) | ((byte(before, from_end - 1) & 0x38) ^ 0x10)
+const fn is_indirect(before: u64, from_end: u32) -> bool {
+    byte(before, from_end) == 0xff && byte(before, from_end - 1) & 0x38 == 0x10
 }
 
 #[cfg(test)]

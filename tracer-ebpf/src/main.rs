@@ -5,7 +5,7 @@
 //! what they are attached to is the plan's choice, in user space.
 #![no_std]
 #![no_main]
-#![feature(core_intrinsics, asm_experimental_arch)]
+#![feature(core_intrinsics)]
 #![allow(
     internal_features,
     reason = "an atomic add on a target without compare-and-swap"

@@ -206,16 +206,14 @@ impl Sock {
     #[inline(always)]
     pub fn addresses(&self) -> Option<Addresses> {
         let family = self.field::<u16>(offset!(family));
-        // First the longer: the verifier takes what it has seen of any bytes for good
-        // of zeros, too, but not the other way round.
         let (local, remote) = match family {
-            AF_INET6 => (
-                self.field(offset!(v6_rcv_saddr)),
-                self.field(offset!(v6_daddr)),
-            ),
             AF_INET => (
                 mapped(self.field(offset!(rcv_saddr))),
                 mapped(self.field(offset!(daddr))),
+            ),
+            AF_INET6 => (
+                self.field(offset!(v6_rcv_saddr)),
+                self.field(offset!(v6_daddr)),
             ),
             _ => return None,
         };

@@ -5,7 +5,6 @@
 //! a copy to unwind, once for each chain of calls.
 
 use core::{
-    arch::asm,
     ffi::c_void,
     ptr::{read_volatile, write_volatile},
 };
@@ -67,8 +66,10 @@ impl Stack {
 /// by another.
 #[derive(Clone, Copy)]
 pub enum Asker {
-    /// The state hook.
+    /// The first program of the state hook.
     Opens,
+    /// The second.
+    OpensAgain,
     /// The accept call's return.
     Accepts,
     /// The accept queue.
@@ -76,7 +77,7 @@ pub enum Asker {
 }
 
 /// How many askers there are.
-pub const ASKERS: u32 = 3;
+pub const ASKERS: u32 = 4;
 
 /// The current task's call stack.
 #[inline(always)]
@@ -99,13 +100,9 @@ pub fn of_current(ctx: &impl StackIdContext, asker: Asker) -> Stack {
 #[inline(always)]
 fn can_afford() -> bool {
     let window = (task::now() >> STACK_WINDOW_SHIFT) as u32;
-    let mut budget = BUDGETS.get_ptr_mut(task::pid());
-    if budget.is_none() {
-        let _ = BUDGETS.insert(task::pid(), Budget { window, taken: 0 }, 0);
-        budget = BUDGETS.get_ptr_mut(task::pid());
-    }
-    let Some(budget) = budget else {
-        return false;
+    let Some(budget) = BUDGETS.get_ptr_mut(task::pid()) else {
+        let _ = BUDGETS.insert(task::pid(), Budget { window, taken: 1 }, 0);
+        return true;
     };
     // SAFETY: the entry is aligned, and its memory lives as long as the map, even if it
     // is another process's by now.
@@ -135,20 +132,15 @@ fn by_frame_pointers(ctx: &impl StackIdContext) -> i32 {
     }
 }
 
-/// What is on the stack, and room for what is looked up.
+/// What is on the stack, and room for what is counted, in memory that the verifier
+/// keeps no track of: it would follow each count apart.
 #[repr(C)]
 pub struct Copy {
     record: StackRecord,
     /// Words that may be return addresses into a library, and how many.
-    looked_up: [u64; LOOKED_UP_SLOTS],
+    looked_up: [u64; MAX_LOOKED_UP],
     count: u64,
 }
-
-/// A power of two, so that a mask keeps an index within.
-const LOOKED_UP_SLOTS: usize = (MAX_LOOKED_UP + 1).next_power_of_two();
-
-/// Words that are looked at together.
-const GROUP: usize = 2;
 
 /// The number of the chain of calls that the task is in. A new one is copied.
 #[inline(always)]
@@ -231,21 +223,8 @@ struct Own {
 impl Own {
     #[inline(always)]
     fn holds(&self, address: u64) -> bool {
-        self.sign(address) >> 63 == 1
+        address.wrapping_sub(self.start) < self.bytes
     }
-
-    /// The sign bit says whether it holds the address.
-    #[inline(always)]
-    fn sign(&self, address: u64) -> u64 {
-        is_less(address.wrapping_sub(self.start), self.bytes)
-    }
-}
-
-/// The sign bit says whether a word may lie in a library, as `ip` does.
-#[inline(always)]
-fn is_near(word: u64, ip: u64) -> u64 {
-    let from = word.wrapping_sub(ip.wrapping_sub(LIBRARIES_WITHIN));
-    is_less(from, 2 * LIBRARIES_WITHIN)
 }
 
 /// Whether frame pointers show the whole stack: the program makes the system call
@@ -259,9 +238,8 @@ fn keeps_frame_pointers(own: &Own, ip: u64, sp: u64, fp: u64) -> bool {
     read_user((&raw mut caller).cast(), 8, fp.wrapping_add(8)) && own.holds(caller)
 }
 
-/// The number of the return addresses among the words of the window. In two rounds, and
-/// with as few branches as there can be: the verifier walks each word's code once for
-/// every way that leads there.
+/// The number of the return addresses among the words of the window. In two rounds: the
+/// verifier walks through each word's code for every word, so that is to be short.
 #[inline(always)]
 fn number(copy: *mut Copy, seed: u64, own: &Own, ip: u64, sp: u64) -> u64 {
     let mut chain = seed;
@@ -270,72 +248,43 @@ fn number(copy: *mut Copy, seed: u64, own: &Own, ip: u64, sp: u64) -> u64 {
     let count = unsafe { &raw mut (*copy).count };
     // SAFETY: as above.
     unsafe { write_volatile(count, 0) };
-    for group in 0..WINDOW_WORDS / GROUP {
-        let mut words = [0; GROUP];
-        let mut is_any = 0;
-        for (at, word) in words.iter_mut().enumerate() {
-            // SAFETY: as above; the index is within the words.
-            *word = unsafe { read_volatile(&raw const (*copy).record.words[group * GROUP + at]) };
-            is_any |= own.sign(*word) | is_near(*word, ip);
-        }
-        // Most are neither.
-        if is_any >> 63 == 0 {
+    for at in 0..WINDOW_WORDS {
+        // SAFETY: as above; `at` is within the words.
+        let word = unsafe { read_volatile(&raw const (*copy).record.words[at]) };
+        if own.holds(word) {
+            chain = mix(chain, word);
             continue;
         }
-        for word in words {
-            let is_own = own.sign(word);
-            chain ^= (chain ^ mix(chain, word)) & opaque((is_own as i64 >> 63) as u64);
-            // The stack's own addresses lie near those of libraries in a thread.
-            let is_stack = is_less(word.wrapping_sub(sp), 16 * PAGE);
-            // SAFETY: as above; the mask keeps the index within.
-            unsafe {
-                let so_far = read_volatile(count);
-                let has_room = is_less(so_far, MAX_LOOKED_UP as u64);
-                let slot = so_far as usize & (LOOKED_UP_SLOTS - 1);
-                write_volatile(&raw mut (*copy).looked_up[slot], word);
-                let is_one = is_near(word, ip) & !is_own & !is_stack & has_room;
-                write_volatile(count, so_far + opaque(is_one >> 63));
-            }
+        // The stack's own addresses lie near those of libraries in a thread.
+        let is_near = word.wrapping_sub(ip.wrapping_sub(LIBRARIES_WITHIN)) < 2 * LIBRARIES_WITHIN;
+        if !is_near || word.wrapping_sub(sp) < 16 * PAGE {
+            continue;
         }
         // SAFETY: as above.
-        if unsafe { read_volatile(count) } >= MAX_LOOKED_UP as u64 {
+        let so_far = unsafe { read_volatile(count) };
+        if so_far >= MAX_LOOKED_UP as u64 {
             break;
         }
+        // SAFETY: as above; `so_far` is within.
+        unsafe {
+            write_volatile(&raw mut (*copy).looked_up[so_far as usize], word);
+            write_volatile(count, so_far + 1);
+        }
     }
-    // SAFETY: as above.
-    let count = unsafe { read_volatile(count) };
     for at in 0..MAX_LOOKED_UP {
-        if at as u64 >= count {
+        // SAFETY: as above.
+        if at as u64 >= unsafe { read_volatile(count) } {
             break;
         }
         // SAFETY: as above; `at` is within.
         let word = unsafe { read_volatile(&raw const (*copy).looked_up[at]) };
         let mut before = 0u64;
-        // Zeros, where it cannot be read, are no call.
-        read_user((&raw mut before).cast(), 8, word.wrapping_sub(8));
-        if is_call(before) {
+        if read_user((&raw mut before).cast(), 8, word.wrapping_sub(8)) && is_call(before) {
             chain = mix(chain, word);
         }
     }
     // 0 says that there is none.
     chain | 1
-}
-
-/// The sign bit says whether `a` is less than `b`, which is below 2^63. The other bits
-/// say nothing.
-#[inline(always)]
-fn is_less(a: u64, b: u64) -> u64 {
-    a.wrapping_sub(b) & !a
-}
-
-/// The same number, of which the compiler knows nothing: what is calculated with it
-/// stays calculated, where it would make branches of it.
-#[inline(always)]
-fn opaque(mut number: u64) -> u64 {
-    // An instruction, because the kernel takes no two lines of source for one place.
-    // SAFETY: moves a register to itself.
-    unsafe { asm!("{0} = {0}", inout(reg) number, options(pure, nomem, nostack)) };
-    number
 }
 
 /// The registers that the task had in user space: a `struct pt_regs`. `None` for a

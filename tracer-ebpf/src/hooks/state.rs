@@ -57,13 +57,11 @@ pub fn on_transition(ctx: &impl StackIdContext, turn: Turn, sk: &Sock, old: i32,
     // These two are made by the opener itself, inside its system call.
     if old == tcp::CLOSE && (new == tcp::SYN_SENT || new == tcp::LISTEN) {
         let (fd, stack) = if new == tcp::SYN_SENT {
-            // The second program leaves the stack out: it is most of what takes time to
-            // load.
-            let stack = match turn {
-                Turn::First => stack::of_current(ctx, Asker::Opens),
-                Turn::Second => Stack::NONE,
+            let asker = match turn {
+                Turn::First => Asker::Opens,
+                Turn::Second => Asker::OpensAgain,
             };
-            (connect::claim(sock), stack)
+            (connect::claim(sock), stack::of_current(ctx, asker))
         } else {
             (NO_FD, Stack::NONE)
         };
