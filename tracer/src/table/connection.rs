@@ -108,9 +108,9 @@ impl Default for Since {
 
 impl From<Option<u64>> for Since {
     fn from(ms: Option<u64>) -> Self {
-        let most = u64::from(Self::NEVER.0 - 1);
+        let most = Self::NEVER.0 - 1;
         ms.map_or(Self::NEVER, |ms| {
-            Self(u32::try_from(ms.min(most)).unwrap_or(Self::NEVER.0 - 1))
+            Self(u32::try_from(ms).map_or(most, |ms| ms.min(most)))
         })
     }
 }
