@@ -91,7 +91,7 @@ pub fn of_current(ctx: &impl StackIdContext, asker: Asker) -> Stack {
     }
     Stack {
         place: by_frame_pointers(ctx),
-        chain: chain(asker),
+        chain: chain(asker as u32),
     }
 }
 
@@ -142,9 +142,16 @@ pub struct Copy {
     count: u64,
 }
 
-/// The number of the chain of calls that the task is in. A new one is copied.
-#[inline(always)]
-fn chain(asker: Asker) -> u64 {
+/// The number of the chain of calls that the task is in. A new one is copied. Takes an
+/// [`Asker`].
+///
+/// A global function to the kernel, whose verifier walks it once for a program, whatever
+/// leads there; inlined, it walked all of its words again for each way to them. Its stack
+/// and its caller's share 512 bytes (`check_max_stack_depth`, kernel/bpf/verifier.c).
+// SAFETY: nothing else that is linked has this name.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn chain(asker: u32) -> u64 {
     let Some(regs) = user_registers() else {
         return NO_CHAIN;
     };
@@ -161,7 +168,7 @@ fn chain(asker: Asker) -> u64 {
     if keeps_frame_pointers(&own, ip, sp, fp) {
         return NO_CHAIN;
     }
-    let Some(copy) = COPIES.get_ptr_mut(asker as u32) else {
+    let Some(copy) = COPIES.get_ptr_mut(asker) else {
         return NO_CHAIN;
     };
     // In its own page the stack can be read; it may end with it.

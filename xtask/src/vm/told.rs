@@ -18,6 +18,8 @@ pub(crate) struct Run {
     pub(crate) plan: String,
     /// What came of it
     pub(crate) outcome: Outcome,
+    /// What `doctor` says of hooks that the kernel refused as the plan wants them
+    pub(crate) degraded: Vec<String>,
     /// Tests that passed
     pub(crate) passed: usize,
     /// Names of those that failed
@@ -61,16 +63,12 @@ impl Told {
                 plan: rest.to_owned(),
                 ..Run::default()
             }),
-            "refused" | "ended" => {
+            "done" => self.is_done = true,
+            _ => {
                 if let Some(run) = self.runs.last_mut() {
-                    run.outcome = match word {
-                        "refused" => Outcome::Refused(rest.to_owned()),
-                        _ => Outcome::Ended(rest.to_owned()),
-                    };
+                    run.hear_guest(word, rest);
                 }
             }
-            "done" => self.is_done = true,
-            _ => {}
         }
     }
 
@@ -84,7 +82,8 @@ impl Told {
         }
         for run in &self.runs {
             let plan = &run.plan;
-            failures.extend(run.failed.iter().map(|test| format!("{plan}: {test}")));
+            let wrong = run.degraded.iter().chain(&run.failed);
+            failures.extend(wrong.map(|what| format!("{plan}: {what}")));
             match &run.outcome {
                 Outcome::Refused(_) if plans.contains(&plan.as_str()) => {
                     failures.push(format!("{plan}: not supported, and it must be"));
@@ -106,6 +105,15 @@ impl Told {
 }
 
 impl Run {
+    fn hear_guest(&mut self, word: &str, rest: &str) {
+        match word {
+            "degraded" => self.degraded.push(rest.to_owned()),
+            "refused" => self.outcome = Outcome::Refused(rest.to_owned()),
+            "ended" => self.outcome = Outcome::Ended(rest.to_owned()),
+            _ => {}
+        }
+    }
+
     /// `test NAME ... ok`
     fn hear_test(&mut self, line: &str) {
         let result = line.strip_prefix("test ");
@@ -169,6 +177,14 @@ mod tests {
             ),
             (&["test ps::a ... ok"], "kprobe: did not end"),
             (&["vm: refused 139"], "kprobe: doctor ended with 139"),
+            (
+                &[
+                    "vm: degraded hook close: kprobe/b (first choice refused)",
+                    "test ps::a ... ok",
+                    "vm: ended 0",
+                ],
+                "kprobe: hook close: kprobe/b (first choice refused)",
+            ),
         ] {
             let mut told = told(&["vm: plan kprobe"]);
             lines.iter().for_each(|line| told.hear(line));
