@@ -45,7 +45,9 @@ while read -r plan threads arguments; do
     echo "vm: plan $plan"
     if doctor=$("$TCPLEAK_BIN" doctor --plan "$plan" 2>&1); then
         # Something else in place of what the plan wants: the tests may well pass.
-        echo "$doctor" | sed -n 's/^\(hook [a-z-]*\) *degraded */vm: degraded \1: /p'
+        echo "$doctor" | while read -r kind hook status found; do
+            [ "$kind $status" != "hook degraded" ] || echo "vm: degraded hook $hook: $found"
+        done
         # shellcheck disable=SC2086 # one word for each argument
         /vm/e2e --list --format terse $arguments >/vm/list
         code=0 module='' names=''
