@@ -3,7 +3,12 @@
 
 use libfuzzer_sys::fuzz_target;
 use tracer::{
-    decode::{decode, tcp_info::TcpInfo},
+    clock::BootTime,
+    decode::{
+        decode,
+        fold::{self, Folded},
+        tcp_info::TcpInfo,
+    },
     table::{Hears, Table},
 };
 
@@ -15,11 +20,20 @@ fuzz_target!(|bytes: &[u8]| {
         resets: hears,
     });
     let mut rest = bytes;
-    // Before each record a byte that tells its length.
+    let mut folded = Folded::default();
+    // Before each record a byte that tells its length, 0 for the longest.
     while let Some((&length, after)) = rest.split_first() {
-        let (record, after) = after.split_at(after.len().min(length.into()));
+        let length = if length == 0 { 256 } else { length.into() };
+        let (record, after) = after.split_at(after.len().min(length));
         rest = after;
-        if let Ok(event) = decode(record) {
+        if let Some(record) = fold::record(record) {
+            // As it is read while it is folded still, and then from the ring.
+            let looked = folded.looks(&record, BootTime::from_ns(record.header.ts_ns));
+            folded.end_looks();
+            for event in looked.into_iter().chain(folded.ends(&record).unwrap_or_default()) {
+                table.apply(&event, |_, _, _| {});
+            }
+        } else if let Ok(event) = decode(record) {
             table.apply(&event, |_, _, _| {});
         }
     }

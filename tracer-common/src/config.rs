@@ -46,6 +46,19 @@ pub const STACK_WINDOW_SHIFT: u32 = 30;
 /// Processes whose stacks are counted at once; one that is left out begins anew.
 pub const STACK_BUDGETS: u32 = 4_096;
 
+/// Connections opened on one processor, both ends counted, in a window of `1 <<`
+/// [`FOLD_WINDOW_SHIFT`] ns, above which they are folded: some 1,000 a second. Below,
+/// each transition is told at once, and all of them together cost next to nothing.
+pub const FOLD_ABOVE: u32 = 67;
+/// Never fold.
+pub const FOLD_NEVER: u32 = u32::MAX;
+/// See [`FOLD_ABOVE`].
+pub const FOLD_WINDOW_SHIFT: u32 = 26;
+/// How long a connection is folded, in nanoseconds.
+pub const FOLD_NS: u64 = 1_000_000_000;
+/// Connections folded at once; beyond that they are told at once.
+pub const FOLDED_SOCKETS: u32 = 16_384;
+
 /// Which sockets the kernel side writes records about. A field of zeros
 /// switches its filter off.
 ///
@@ -142,9 +155,11 @@ pub struct Config {
     pub tick_ns: u32,
     /// Set where the call stacks of connect and accept are wanted.
     pub stacks: u32,
+    /// See [`FOLD_ABOVE`].
+    pub fold_above: u32,
 }
 
-const _: () = assert!(size_of::<Filter>() == 48 && size_of::<Config>() == 92);
+const _: () = assert!(size_of::<Filter>() == 48 && size_of::<Config>() == 96);
 
 /// A listening port of a followed process: key of a map that both sides fill.
 #[repr(C)]

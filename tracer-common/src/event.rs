@@ -52,6 +52,8 @@ pub mod kind {
     pub const STACK: u32 = 11;
     /// [`super::ExecRecord`]
     pub const EXEC: u32 = 12;
+    /// [`super::FoldRecord`]
+    pub const FOLD: u32 = 13;
 }
 
 /// Bits of [`StateRecord::flags`] and [`CloseRecord::flags`].
@@ -67,6 +69,17 @@ pub mod flag {
     pub const SUBFLOW: u32 = 1 << 3;
     /// `SOCK_DEAD`: no program holds the socket any more.
     pub const ORPHAN: u32 = 1 << 4;
+}
+
+/// Whether the kernel frees a socket right after a transition to CLOSE with these
+/// [`flag`]s and this `sk_err`, and sends nothing more for it (`tcp_done`,
+/// net/ipv4/tcp.c): both sides have closed, and no program holds it. No
+/// [`GoneRecord`] follows then.
+#[inline(always)]
+#[must_use]
+pub const fn is_freed_with(flags: u32, error: i32) -> bool {
+    let all = flag::ORPHAN | flag::PEER_DONE;
+    flags & (all | flag::SUBFLOW) == all && error == 0
 }
 
 /// [`StateRecord::idle_ms`] where it is not told.
@@ -312,6 +325,86 @@ pub struct StackRecord {
     pub words: [u64; STACK_WORDS],
 }
 
+/// What happened to one connection in its first second, where so many are opened that a
+/// record for each transition would cost too much. Written when it has ended, or with
+/// the first transition after that second; from then on each has its own record again.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct FoldRecord {
+    /// The common start: its first transition. The task is the one that opened or
+    /// accepted it, zeros where neither was seen.
+    pub header: Header,
+    /// As [`OpenRecord::chain`].
+    pub chain: u64,
+    /// When it was accepted; 0 where it was not.
+    pub accepted_ns: u64,
+    /// When `tcp_close` let go of it; 0 where that was not seen.
+    pub closed_ns: u64,
+    /// The last figures once it is in CLOSE, else zero.
+    pub figures: Figures,
+    /// Both ends, as far as the kernel knew them.
+    pub addresses: Addresses,
+    /// As [`OpenRecord::fd`] or [`AcceptRecord::fd`].
+    pub fd: i32,
+    /// Name of the process.
+    pub comm: [u8; COMM_LEN],
+    /// As [`OpenRecord::stack`].
+    pub stack: i32,
+    /// As [`ConnectRecord::ret`].
+    pub ret: i32,
+    /// [`ConnectRecord::latency_ns`] in microseconds.
+    pub latency_us: u32,
+    /// One of [`opened`].
+    pub opened: u8,
+    /// Bits of [`flag`], of `closed_ns`.
+    pub closed_flags: u8,
+    /// Set once it is written: what happens from then on has records of its own.
+    pub is_told: u8,
+    /// How many of `phases` there are.
+    pub count: u8,
+    /// What happened, in order.
+    pub phases: [Phase; PHASES],
+}
+
+/// Values of [`FoldRecord::opened`].
+pub mod opened {
+    /// By a peer.
+    pub const NOT: u8 = 0;
+    /// It began with CLOSE -> SYN_SENT, by the task that the record names.
+    pub const BY_CONNECT: u8 = 1;
+    /// So it did, and connect(2) has returned.
+    pub const AND_RETURNED: u8 = 2;
+}
+
+/// Phases of a [`FoldRecord`]: what an orderly connection goes through, with one more.
+pub const PHASES: usize = 6;
+
+/// What happened to a connection that is folded.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Phase {
+    /// Nanoseconds of `CLOCK_BOOTTIME`.
+    pub ts_ns: u64,
+    /// `sk_err` of a transition; milliseconds to stay of [`phase::TIME_WAIT`].
+    pub value: i32,
+    /// State before a transition, or one of [`phase`].
+    pub old: u8,
+    /// State after; of [`phase::RESET`] one of [`reset`].
+    pub new: u8,
+    /// As [`StateRecord::flags`].
+    pub flags: u8,
+    /// As [`StateRecord::shutdown`].
+    pub shutdown: u8,
+}
+
+/// Values of [`Phase::old`] that are no state.
+pub mod phase {
+    /// As [`super::TimeWaitRecord`].
+    pub const TIME_WAIT: u8 = 0x80;
+    /// As [`super::ResetRecord`].
+    pub const RESET: u8 = 0x81;
+}
+
 const _: () = {
     assert!(size_of::<Header>() == 32);
     assert!(size_of::<Addresses>() == 44);
@@ -328,4 +421,5 @@ const _: () = {
     assert!(size_of::<ResetRecord>() == 40);
     assert!(size_of::<JoinRecord>() == 32);
     assert!(size_of::<StackRecord>() == 64 + 8 * STACK_WORDS);
+    assert!(size_of::<FoldRecord>() == 256);
 };

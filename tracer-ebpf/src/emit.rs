@@ -18,16 +18,16 @@ const BPF_RB_FORCE_WAKEUP: u64 = 2;
 /// Ask `bpf_ringbuf_query` for the bytes not read yet.
 const BPF_RB_AVAIL_DATA: u64 = 0;
 
-/// Writes one record, or counts its loss.
+/// Writes one record, or counts its loss. Returns whether it was written.
 ///
 /// The reader polls on a timer; it is woken ahead of that only when much waits,
 /// because a wake-up per record costs more than all the rest.
 #[inline(always)]
-pub fn emit<T>(record: &T) {
-    emit_part(record, size_of::<T>() as u64);
+pub fn emit<T>(record: &T) -> bool {
+    emit_part(record, size_of::<T>() as u64)
 }
 
-/// As [`emit`], of the first `bytes` of a record. Returns whether it was written.
+/// As [`emit`], of the first `bytes` of a record.
 #[inline(always)]
 pub fn emit_part<T>(record: *const T, bytes: u64) -> bool {
     let wake = if is_ring_calm() {

@@ -13,6 +13,7 @@
 
 mod emit;
 mod filter;
+mod fold;
 mod hooks;
 mod maps;
 mod read;

@@ -7,11 +7,12 @@ use aya_ebpf::{
 };
 use tracer_common::{
     config::{
-        Config, DEFAULT_RING_BYTES, FOLLOWED_PORTS, FOLLOWED_SOCKETS, Filter, IN_FLIGHT_CALLS,
-        KEPT_STACKS, KNOWN_CHAINS, ListenPort, MPTCP_CHILDREN, Registers, STACK_BUDGETS,
-        TREE_PROCESSES,
+        Config, DEFAULT_RING_BYTES, FOLD_NEVER, FOLDED_SOCKETS, FOLLOWED_PORTS, FOLLOWED_SOCKETS,
+        Filter, IN_FLIGHT_CALLS, KEPT_STACKS, KNOWN_CHAINS, ListenPort, MPTCP_CHILDREN, Registers,
+        STACK_BUDGETS, TREE_PROCESSES,
     },
     drop::COUNTERS_PER_CPU,
+    event::FoldRecord,
     offsets::{self, Offsets},
 };
 
@@ -73,6 +74,31 @@ pub static BUDGETS: LruHashMap<u32, Budget> = LruHashMap::with_max_entries(STACK
 #[map]
 pub static COPIES: PerCpuArray<Copy> = PerCpuArray::with_max_entries(ASKERS, 0);
 
+/// Connections that are folded: see [`crate::fold`]. Cut down to one entry where none
+/// are.
+#[map]
+pub static FOLDS: HashMap<u64, FoldRecord> = HashMap::with_max_entries(FOLDED_SOCKETS, 0);
+
+/// Where one is made up, for each of two programs that take turns.
+#[map]
+pub static BLANKS: PerCpuArray<FoldRecord> = PerCpuArray::with_max_entries(2, 0);
+
+/// Connections opened lately on each CPU.
+#[map]
+pub static BIRTHS: PerCpuArray<Births> = PerCpuArray::with_max_entries(1, 0);
+
+/// Connections opened in a window of time.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Births {
+    /// Number of the window.
+    pub window: u32,
+    /// How many there are in it,
+    pub count: u32,
+    /// and how many there were in the one before.
+    pub before: u32,
+}
+
 /// Stacks taken of a process.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -87,8 +113,8 @@ pub struct Budget {
 /// address, and what happens to it.
 pub type Mark = [u64; 2];
 
-/// Pairs of programs that leave marks: the values of [`crate::turn::Pair`].
-pub const PAIRS: u32 = 5;
+/// What leaves marks: the values of [`crate::turn::Pair`].
+pub const PAIRS: u32 = 6;
 
 /// Marks of each.
 pub const SLOTS: u32 = 64;
@@ -142,6 +168,7 @@ pub static CONFIG: Config = Config {
     name_by_address: 0,
     tick_ns: 0,
     stacks: 0,
+    fold_above: FOLD_NEVER,
 };
 
 /// One field's offset, a constant to the verifier.

@@ -98,7 +98,13 @@ impl Sock {
     /// A number that differs for most sockets, out of both ports.
     #[inline(always)]
     pub fn ports(&self) -> u16 {
-        self.field::<u16>(offset!(num)) ^ u16::from_be(self.field(offset!(dport)))
+        self.local_port() ^ u16::from_be(self.field(offset!(dport)))
+    }
+
+    /// `inet_num`: the local port, 0 while unbound.
+    #[inline(always)]
+    pub fn local_port(&self) -> u16 {
+        self.field(offset!(num))
     }
 
     /// Whether there is no socket at all.
@@ -220,7 +226,7 @@ impl Sock {
         Some(Addresses {
             local,
             remote,
-            local_port: self.field(offset!(num)),
+            local_port: self.local_port(),
             remote_port: u16::from_be(self.field(offset!(dport))),
             family,
             _pad: 0,

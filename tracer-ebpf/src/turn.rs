@@ -27,6 +27,8 @@ pub enum Pair {
     ResetSent,
     ResetReceived,
     Close,
+    /// No pair: see [`note_end`].
+    End,
 }
 
 /// Which of the two this program is.
@@ -67,6 +69,34 @@ impl Turn {
             }
         }
     }
+}
+
+/// Remembers that a socket's end has been told: it is freed next, on this CPU.
+#[inline(always)]
+pub fn note_end(sk: &Sock) {
+    if let Some(mark) = end_of(sk) {
+        set(mark, [sk.address(), sk.known_name()]);
+    }
+}
+
+/// Whether it has; forgets it.
+#[inline(always)]
+pub fn was_end_told(sk: &Sock) -> bool {
+    let Some(mark) = end_of(sk) else {
+        return false;
+    };
+    let was_told = is(mark, [sk.address(), sk.known_name()]);
+    if was_told {
+        set(mark, NONE);
+    }
+    was_told
+}
+
+/// By name: its ports are taken away meanwhile.
+#[inline(always)]
+fn end_of(sk: &Sock) -> Option<*mut Mark> {
+    let slot = sk.known_name() as u32 % SLOTS;
+    MARKS.get_ptr_mut(Pair::End as u32 * SLOTS + slot)
 }
 
 #[inline(always)]

@@ -12,6 +12,7 @@ use tracer_common::{
 use crate::{
     emit::{count, emit},
     filter,
+    fold::Fold,
     maps::{ACCEPT, CALLS, Call},
     sock::Sock,
     stack::{self, Asker, Stack},
@@ -89,7 +90,7 @@ fn report(sk: &Sock, fd: i32, stack: impl FnOnce() -> Stack) {
         return;
     }
     let stack = stack();
-    emit(&AcceptRecord {
+    let accept = AcceptRecord {
         header: task::header(kind::ACCEPT, sock, task::now()),
         addresses,
         fd,
@@ -98,5 +99,8 @@ fn report(sk: &Sock, fd: i32, stack: impl FnOnce() -> Stack) {
         _pad: 0,
         stack: stack.place,
         chain: stack.chain,
-    });
+    };
+    if !Fold::of(sock).is_some_and(|fold| fold.adds_accept(&accept)) {
+        emit(&accept);
+    }
 }

@@ -5,6 +5,7 @@ use tracer_common::event::{CloseRecord, flag, kind};
 use crate::{
     emit::emit,
     filter,
+    fold::Fold,
     sock::Sock,
     task,
     turn::{Pair, Turn},
@@ -28,9 +29,14 @@ pub fn on_close(turn: Turn, sk: &Sock) {
     if !filter::wants(&addresses) || !filter::is_followed(sock) {
         return;
     }
+    let header = task::header(kind::CLOSE, sock, task::now());
+    let flags = if task::is_exiting() { flag::EXITING } else { 0 };
+    if Fold::of(sock).is_some_and(|fold| fold.adds_close(header.ts_ns, flags)) {
+        return;
+    }
     emit(&CloseRecord {
-        header: task::header(kind::CLOSE, sock, task::now()),
-        flags: if task::is_exiting() { flag::EXITING } else { 0 },
+        header,
+        flags,
         _pad: 0,
     });
 }

@@ -9,6 +9,7 @@ use tracer_common::{
 
 use crate::{
     emit::{count, emit},
+    fold::Fold,
     maps::{CALLS, CONNECT, Call},
     task,
     turn::Turn,
@@ -80,9 +81,14 @@ pub fn on_return(turn: Turn, ret: i32) {
         return;
     }
     let ts_ns = task::now();
+    let latency_ns = ts_ns.wrapping_sub(call.start_ns);
+    if let Some(fold) = Fold::of(call.sock) {
+        fold.connect_returned(ret, latency_ns);
+        return;
+    }
     emit(&ConnectRecord {
         header: task::header(kind::CONNECT, call.sock, ts_ns),
-        latency_ns: ts_ns.wrapping_sub(call.start_ns),
+        latency_ns,
         fd: call.fd,
         ret,
     });

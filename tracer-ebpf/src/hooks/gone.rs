@@ -7,7 +7,7 @@ use crate::{
     filter,
     sock::Sock,
     task,
-    turn::{Pair, Turn},
+    turn::{Pair, Turn, was_end_told},
 };
 
 /// `sk` is being destroyed.
@@ -20,6 +20,10 @@ pub fn on_destroy(turn: Turn, sk: &Sock) {
     // left CLOSE.
     let sock = sk.known_name();
     if sock == 0 {
+        return;
+    }
+    if was_end_told(sk) {
+        filter::wants_end(sock);
         return;
     }
     if sk.joins_mptcp() {

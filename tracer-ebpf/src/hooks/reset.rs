@@ -1,13 +1,14 @@
 //! `tcp_send_reset` and `tcp_receive_reset`: whose RST ended a connection.
 
 use tracer_common::event::{
-    ResetRecord, kind,
+    Phase, ResetRecord, kind, phase,
     reset::{RECEIVED, SENT},
 };
 
 use crate::{
     emit::emit,
     filter,
+    fold::Fold,
     sock::{Sock, tcp},
     task,
     turn::{Pair, Turn},
@@ -34,12 +35,25 @@ pub fn on_reset(turn: Turn, pair: Pair, sk: &Sock) {
     if !filter::wants(&addresses) || !filter::is_followed(sock) {
         return;
     }
+    let by = match pair {
+        Pair::ResetSent => SENT,
+        _ => RECEIVED,
+    };
+    let ts_ns = task::now();
+    let phase = Phase {
+        ts_ns,
+        value: 0,
+        old: phase::RESET,
+        new: by as u8,
+        flags: 0,
+        shutdown: 0,
+    };
+    if Fold::of(sock).is_some_and(|fold| fold.adds(phase)) {
+        return;
+    }
     emit(&ResetRecord {
-        header: task::header(kind::RESET, sock, task::now()),
-        by: match pair {
-            Pair::ResetSent => SENT,
-            _ => RECEIVED,
-        },
+        header: task::header(kind::RESET, sock, ts_ns),
+        by,
         _pad: 0,
     });
 }

@@ -2,18 +2,19 @@
 
 use aya_ebpf::programs::tracing::StackIdContext;
 use tracer_common::event::{
-    Figures, JoinRecord, NO_FD, NO_IDLE, OpenRecord, StateRecord, flag, kind,
+    Figures, JoinRecord, NO_FD, NO_IDLE, OpenRecord, Phase, StateRecord, flag, is_freed_with, kind,
 };
 
 use crate::{
     emit::emit,
     filter,
+    fold::{self, Fold},
     hooks::connect,
     maps::{SHUTDOWN, knob},
     sock::{Sock, tcp},
     stack::{self, Asker, Stack},
     task,
-    turn::{Pair, Turn},
+    turn::{Pair, Turn, note_end},
 };
 
 /// `sk` goes from `old` to `new`. Runs before the kernel stores `new`.
@@ -26,6 +27,11 @@ pub fn on_transition(ctx: &impl StackIdContext, turn: Turn, sk: &Sock, old: i32,
     }
     // FIN_WAIT2 -> FIN_WAIT2 and CLOSE -> CLOSE happen and say nothing.
     if old == new {
+        return;
+    }
+    if let Some(fold) = Fold::of(sk.known_name())
+        && fold.adds_transition(sk, phase(sk, old, new))
+    {
         return;
     }
     if !sk.is_users_tcp() {
@@ -65,7 +71,7 @@ pub fn on_transition(ctx: &impl StackIdContext, turn: Turn, sk: &Sock, old: i32,
         } else {
             (NO_FD, Stack::NONE)
         };
-        emit(&OpenRecord {
+        let open = OpenRecord {
             header: task::header(kind::OPEN, sock, ts_ns),
             addresses,
             fd,
@@ -74,16 +80,28 @@ pub fn on_transition(ctx: &impl StackIdContext, turn: Turn, sk: &Sock, old: i32,
             _pad: 0,
             stack: stack.place,
             chain: stack.chain,
-        });
+        };
+        let folds = new == tcp::SYN_SENT && fold::is_due(sk);
+        if !(folds && fold::begins_with_open(turn, &open)) {
+            emit(&open);
+        }
         return;
     }
-    emit(&StateRecord {
+    let is_born = new != tcp::CLOSE && (old == tcp::LISTEN || old == tcp::SYN_RECV);
+    if is_born
+        && fold::is_due(sk)
+        && fold::begins_with_phase(turn, sock, &addresses, phase(sk, old, new))
+    {
+        return;
+    }
+    let (flags, error) = (flags(sk, new), sk.error());
+    let is_written = emit(&StateRecord {
         header: task::header(kind::STATE, sock, ts_ns),
         addresses,
         old,
         new,
-        flags: flags(sk, new),
-        error: sk.error(),
+        flags,
+        error,
         shutdown: sk.shutdown(),
         idle_ms: idle_ms(sk, new),
         figures: if new == tcp::CLOSE {
@@ -92,6 +110,21 @@ pub fn on_transition(ctx: &impl StackIdContext, turn: Turn, sk: &Sock, old: i32,
             Figures::default()
         },
     });
+    if is_written && new == tcp::CLOSE && is_freed_with(flags, error) {
+        note_end(sk);
+    }
+}
+
+#[inline(always)]
+fn phase(sk: &Sock, old: u16, new: u16) -> Phase {
+    Phase {
+        ts_ns: task::now(),
+        value: sk.error(),
+        old: old as u8,
+        new: new as u8,
+        flags: flags(sk, new) as u8,
+        shutdown: sk.shutdown() as u8,
+    }
 }
 
 /// How long nothing was sent or received, where that is asked for: a command's

@@ -1,8 +1,8 @@
 //! `tcp_time_wait`: a mini-socket takes the place of the real one.
 
-use tracer_common::event::{TimeWaitRecord, kind};
+use tracer_common::event::{Phase, TimeWaitRecord, kind, phase};
 
-use crate::{emit::emit, filter, maps::knob, sock::Sock, task};
+use crate::{emit::emit, filter, fold::Fold, maps::knob, sock::Sock, task};
 
 /// `sk` is about to be replaced by a mini-socket in `state`, TIME_WAIT or
 /// FIN_WAIT2, which stays for `timeo` jiffies. Its transition to CLOSE follows.
@@ -18,9 +18,22 @@ pub fn on_time_wait(sk: &Sock, state: i32, timeo: i32) {
     if !filter::wants(&addresses) || !filter::is_followed(sock) {
         return;
     }
+    let ts_ns = task::now();
+    let stays_ns = u64::from(timeo as u32) * u64::from(knob!(tick_ns));
+    let phase = Phase {
+        ts_ns,
+        value: (stays_ns / 1_000_000) as i32,
+        old: phase::TIME_WAIT,
+        new: state as u8,
+        flags: 0,
+        shutdown: 0,
+    };
+    if Fold::of(sock).is_some_and(|fold| fold.adds(phase)) {
+        return;
+    }
     emit(&TimeWaitRecord {
-        header: task::header(kind::TIME_WAIT, sock, task::now()),
-        stays_ns: u64::from(timeo as u32) * u64::from(knob!(tick_ns)),
+        header: task::header(kind::TIME_WAIT, sock, ts_ns),
+        stays_ns,
         state: state as u16,
         _pad: [0; 3],
     });

@@ -33,6 +33,7 @@ const QUIET: Circumstance = Circumstance {
     orphan: false,
     both_shut: false,
     subflow: false,
+    freed: false,
     error: 0,
     idle_ms: None,
     figures: None,

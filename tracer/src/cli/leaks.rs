@@ -3,6 +3,7 @@
 use std::future::pending;
 
 use anyhow::Result;
+use tracer_common::config::FOLD_ABOVE;
 
 use super::{
     Outcome,
@@ -49,7 +50,12 @@ pub(super) fn run(args: &LeaksArgs) -> Result<Outcome> {
         }
         None => {
             let disk = watch::beside(args.recording.record.as_deref())?;
-            let attached = Attached::new(&load_options(&args.probe, &selection))?;
+            let mut options = load_options(&args.probe, &selection);
+            // Who keeps or draws what happens wants it when it does.
+            if disk.is_none() && html.is_none() {
+                options.fold_above = args.probe.fold_above.unwrap_or(FOLD_ABOVE);
+            }
+            let attached = Attached::new(&options)?;
             let runtime = runtime()?;
             let keeper = keeper_of(&selection);
             let watched = runtime.block_on(watch(args, attached, selection, disk, keeper));

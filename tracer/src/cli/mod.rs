@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
+use tracer_common::config::FOLD_NEVER;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::{load, model::untrusted::spelled_out, selection::Selection, symbols};
@@ -188,6 +189,7 @@ fn load_options(probe: &ProbeArgs, selection: &Selection) -> load::Options {
         filter: selection.for_kernel(),
         stacks: probe.stacks == args::Switch::On,
         prompt: false,
+        fold_above: FOLD_NEVER,
         limits: load::Limits {
             followed: probe.max_followed,
             calls: probe.max_calls,

@@ -4,6 +4,7 @@ use std::{collections::HashMap, future::pending, io::Write};
 
 use anyhow::Result;
 use rustc_hash::FxHashMap;
+use tracer_common::config::FOLD_NEVER;
 
 use super::{
     Outcome,
@@ -61,7 +62,11 @@ pub(super) fn run(args: &TraceArgs) -> Result<Outcome> {
 
 fn live(args: &TraceArgs, sink: Sink, selection: Selection) -> Result<Outcome> {
     let disk = watch::beside(args.recording.record.as_deref())?;
-    let attached = Attached::new(&load_options(&args.probe, &selection))?;
+    let mut options = load_options(&args.probe, &selection);
+    if disk.is_none() {
+        options.fold_above = args.probe.fold_above.unwrap_or(FOLD_NEVER);
+    }
+    let attached = Attached::new(&options)?;
     let out = Out::open(args, sink)?;
     runtime()?.block_on(async {
         let mut collector = watch::begin(attached, selection, disk)?;

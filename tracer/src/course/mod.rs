@@ -45,7 +45,7 @@ pub trait Observer {
     /// A process is about to end, and to let go of all that it still holds.
     fn exit(&mut self, _at: BootTime, _pid: u32) {}
 
-    /// No more changes wait at the moment.
+    /// That was all for the moment, or much.
     ///
     /// # Errors
     /// As [`Observer::change`].
@@ -195,10 +195,29 @@ impl Course {
     /// Where the observer fails.
     pub fn hear(&mut self, event: Option<&Event>, observer: &mut impl Observer) -> Result<()> {
         self.told += 1;
-        let Some(event) = event else {
+        if let Some(event) = event {
+            self.happens(event, observer)
+        } else {
             self.table.count_undecodable();
-            return Ok(());
-        };
+            Ok(())
+        }
+    }
+
+    /// Hears of a record that stands for several events, or for none that is new.
+    ///
+    /// # Errors
+    /// Where the observer fails.
+    pub fn hear_all(&mut self, events: &[Event], observer: &mut impl Observer) -> Result<()> {
+        self.told += 1;
+        let mut events = events.iter();
+        events.try_for_each(|event| self.happens(event, observer))
+    }
+
+    /// Learns of an event that no record told.
+    ///
+    /// # Errors
+    /// Where the observer fails.
+    pub fn happens(&mut self, event: &Event, observer: &mut impl Observer) -> Result<()> {
         self.heard = event.at().max(self.heard);
         let table = &mut self.table;
         let mut outcome = Ok(());

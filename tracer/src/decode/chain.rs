@@ -71,7 +71,13 @@ pub fn of(bytes: &[u8]) -> Option<Chain> {
         kind::ACCEPT => read::<AcceptRecord>(bytes).ok()?.chain,
         _ => return None,
     };
-    NonZeroU64::new(chain).map(Chain)
+    of_number(chain)
+}
+
+/// The chain with this number; `None` for [`NO_CHAIN`](tracer_common::event::NO_CHAIN).
+#[must_use]
+pub fn of_number(number: u64) -> Option<Chain> {
+    NonZeroU64::new(number).map(Chain)
 }
 
 /// The copy that a record holds; `None` where it is of another kind, or damaged.

@@ -134,6 +134,8 @@ pub struct Circumstance {
     pub both_shut: bool,
     /// A subflow of an MPTCP connection: the kernel closes it, not a program.
     pub subflow: bool,
+    /// The kernel frees the socket next, and tells no more of it.
+    pub freed: bool,
     /// `sk_err`: 0 or a positive errno.
     pub error: i32,
     /// How long no payload had moved, in milliseconds; `None` where that is not told.

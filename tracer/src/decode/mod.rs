@@ -10,7 +10,7 @@ use thiserror::Error;
 use tracer_common::event::{
     AcceptRecord, Addresses, CloseRecord, ConnectRecord, ExecRecord, ExitRecord, GoneRecord,
     Header, JoinRecord, NO_FD, NO_IDLE, NO_STACK, OpenRecord, ResetRecord, StateRecord,
-    TimeWaitRecord, flag, kind, reset,
+    TimeWaitRecord, flag, is_freed_with, kind, reset,
 };
 use zerocopy::FromBytes;
 
@@ -18,6 +18,7 @@ use crate::{clock::BootTime, tcp::State};
 
 pub mod chain;
 pub mod event;
+pub mod fold;
 pub mod tcp_info;
 
 pub use event::{Circumstance, Comm, Ends, Event, Figures, Owner, StackId};
@@ -91,15 +92,9 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
                 old: state(record.old)?,
                 new,
                 how: Circumstance {
-                    in_shutdown: record.flags & flag::IN_SHUTDOWN != 0,
-                    exiting: record.flags & flag::EXITING != 0,
-                    peer_done: record.flags & flag::PEER_DONE != 0,
-                    orphan: record.flags & flag::ORPHAN != 0,
-                    both_shut: record.shutdown & 3 == 3,
-                    subflow: record.flags & flag::SUBFLOW != 0,
-                    error: record.error,
                     idle_ms: (record.idle_ms != NO_IDLE).then_some(record.idle_ms),
                     figures: (new == State::Close).then(|| figures(&record.figures)),
+                    ..how(new, record.flags, record.shutdown, record.error)
                 },
                 task: owner(&header, Comm::default(), NO_FD, None),
             }
@@ -179,6 +174,20 @@ fn read<T: FromBytes>(bytes: &[u8]) -> Result<T, DecodeError> {
     match T::read_from_prefix(bytes) {
         Ok((record, _)) => Ok(record),
         Err(_) => Err(DecodeError::Short { len: bytes.len() }),
+    }
+}
+
+fn how(new: State, flags: u32, shutdown: u32, error: i32) -> Circumstance {
+    Circumstance {
+        in_shutdown: flags & flag::IN_SHUTDOWN != 0,
+        exiting: flags & flag::EXITING != 0,
+        peer_done: flags & flag::PEER_DONE != 0,
+        orphan: flags & flag::ORPHAN != 0,
+        both_shut: shutdown & 3 == 3,
+        subflow: flags & flag::SUBFLOW != 0,
+        freed: new == State::Close && is_freed_with(flags, error),
+        error,
+        ..Circumstance::default()
     }
 }
 

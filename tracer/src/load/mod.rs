@@ -20,8 +20,8 @@ use bytesize::ByteSize;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use tracer_common::{
     config::{
-        Config, FOLLOWED_SOCKETS, Filter, IN_FLIGHT_CALLS, MAX_RING_BYTES, MIN_RING_BYTES,
-        TREE_PROCESSES,
+        Config, FOLD_NEVER, FOLLOWED_SOCKETS, Filter, IN_FLIGHT_CALLS, MAX_RING_BYTES,
+        MIN_RING_BYTES, TREE_PROCESSES,
     },
     drop,
     offsets::Offsets,
@@ -37,6 +37,7 @@ use crate::{
 mod attach;
 mod counters;
 pub mod error;
+mod folds;
 mod followed;
 pub mod privileges;
 mod stacks;
@@ -45,6 +46,7 @@ pub mod tracefs;
 use attach::{attach_way, registers, unload};
 use counters::{Counters, missed};
 use error::{Blocked, Refused};
+pub use folds::Folds;
 pub use stacks::Stacks;
 
 /// The kernel side, built by `cargo xtask ebpf`.
@@ -72,6 +74,9 @@ pub struct Options {
     /// Whether each record wakes the reader: for a trace of few connections, whose
     /// processes may not live for long.
     pub prompt: bool,
+    /// Above how many a moment connections are folded: see
+    /// [`FOLD_ABOVE`](tracer_common::config::FOLD_ABOVE).
+    pub fold_above: u32,
     /// Room in the maps.
     pub limits: Limits,
 }
@@ -255,6 +260,18 @@ impl Tracer {
         Stacks::new(take("STACKS")?, take("COPIED")?)
     }
 
+    /// Takes the map of folded connections; once.
+    ///
+    /// # Errors
+    /// Where it has been taken before.
+    pub fn folds(&mut self) -> Result<Folds> {
+        Folds::new(
+            self.ebpf
+                .take_map("FOLDS")
+                .context("the folds are in use")?,
+        )
+    }
+
     /// The counters now.
     #[must_use]
     pub fn counts(&self) -> Counts {
@@ -333,8 +350,12 @@ fn load(kernel: &Kernel, options: &Options, by_address: bool) -> Result<Ebpf> {
         registers: registers().unwrap_or_default(),
         tick_ns: tick_ns(),
         stacks: options.stacks.into(),
+        fold_above: options.fold_above,
     };
     let mut loader = EbpfLoader::new();
+    if options.fold_above == FOLD_NEVER {
+        loader.map_max_entries("FOLDS", 1);
+    }
     if !options.stacks {
         loader
             .map_max_entries("STACKS", 1)

@@ -4,6 +4,7 @@ use std::{io, time::Duration};
 
 use tokio::{
     io::{Interest, unix::AsyncFd},
+    task::yield_now,
     time::timeout,
 };
 
@@ -13,13 +14,15 @@ use crate::load::Ring;
 /// when the ring fills, because a wake-up per record costs more than the record.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Records handed on at once before other work gets a turn.
-const BATCH: usize = 16_384;
+/// Records handed on at once before other work gets a turn: also where all are told, and
+/// the processor is slow, within a second or two.
+const BATCH: usize = 2_048;
 
 /// The ring as a source of records.
 pub struct RingSource {
     ring: AsyncFd<Ring>,
     taken: u64,
+    has_more: bool,
 }
 
 impl RingSource {
@@ -35,14 +38,19 @@ impl RingSource {
         Ok(Self {
             ring: registered?,
             taken: 0,
+            has_more: false,
         })
     }
 
-    /// Waits until the kernel calls, or for one tick.
+    /// Waits until the kernel calls, or for one tick; not where more waits already.
     ///
     /// # Errors
     /// Where the ring cannot be polled.
     pub async fn wait(&mut self) -> io::Result<()> {
+        if self.has_more {
+            yield_now().await;
+            return Ok(());
+        }
         if let Ok(ready) = timeout(TICK, self.ring.readable_mut()).await {
             ready?.clear_ready();
         }
@@ -52,6 +60,7 @@ impl RingSource {
     /// Hands on the records that wait, a batch at most. Returns whether more wait.
     pub fn drain(&mut self, mut each: impl FnMut(&[u8])) -> bool {
         let ring = self.ring.get_mut();
+        self.has_more = false;
         for _ in 0..BATCH {
             match ring.take() {
                 Some(record) => {
@@ -61,6 +70,7 @@ impl RingSource {
                 None => return false,
             }
         }
+        self.has_more = true;
         true
     }
 

@@ -55,6 +55,9 @@ impl Table {
                         self.born(at, sock, ends, Role::Server, old, None, &mut tell);
                     }
                     self.moved(at, sock, ends, (old, new), how, &mut tell);
+                    if how.freed {
+                        self.freed(at, sock, &mut tell);
+                    }
                 }
             },
             Event::Connect {
@@ -106,18 +109,7 @@ impl Table {
                     }
                 }
             }
-            Event::Gone { at, sock } => {
-                self.note_freed(sock);
-                self.subflows.remove(&sock);
-                let resets = self.hears.resets;
-                match self.entries.get_mut(&sock) {
-                    Some(entry) if resets && entry.connection.is_reset_orphan() => {
-                        entry.freed_at = Some(at);
-                        self.held_back.push((at, sock));
-                    }
-                    _ => self.gone(at, sock, &mut tell),
-                }
-            }
+            Event::Gone { at, sock } => self.freed(at, sock, &mut tell),
             Event::Join { at, sock } => self.joined(at, sock, &mut tell),
             // Its connections are its own as before.
             Event::Exec { .. } => {}
@@ -128,11 +120,34 @@ impl Table {
     /// Whether a transition has been told already: where two programs of the kernel
     /// side take turns, both may do the work.
     fn is_repeated(&self, at: BootTime, sock: u64, new: State) -> bool {
-        self.entries.get(&sock).is_some_and(|entry| {
-            let connection = &entry.connection;
-            let is_near = |told: BootTime| at.ms_since(told) < REPEATED_MS;
-            connection.state == new && connection.state_at.is_some_and(is_near)
-        })
+        let Some(entry) = self.entries.get(&sock) else {
+            // An address is soon another socket's.
+            return new == State::Close && !self.by_address && self.last_freed.contains(&sock);
+        };
+        let connection = &entry.connection;
+        let is_near = |told: BootTime| at.ms_since(told) < REPEATED_MS;
+        connection.state == new && connection.state_at.is_some_and(is_near)
+    }
+
+    /// The kernel has freed a socket.
+    fn freed(
+        &mut self,
+        at: BootTime,
+        sock: u64,
+        tell: &mut impl FnMut(Change, BootTime, &Connection),
+    ) {
+        self.note_freed(sock);
+        self.subflows.remove(&sock);
+        self.last_freed.rotate_right(1);
+        self.last_freed[0] = sock;
+        let resets = self.hears.resets;
+        match self.entries.get_mut(&sock) {
+            Some(entry) if resets && entry.connection.is_reset_orphan() => {
+                entry.freed_at = Some(at);
+                self.held_back.push((at, sock));
+            }
+            _ => self.gone(at, sock, tell),
+        }
     }
 
     /// A record is the first that is known of a socket.

@@ -126,6 +126,8 @@ pub struct Table {
     missing: FxHashSet<u64>,
     /// Sockets that are further subflows of an MPTCP connection.
     subflows: FxHashSet<u64>,
+    /// Sockets that were freed last: a transition of theirs may come once more.
+    last_freed: [u64; 8],
 }
 
 impl Table {
@@ -150,6 +152,7 @@ impl Table {
             full_until: 0,
             missing: FxHashSet::default(),
             subflows: FxHashSet::default(),
+            last_freed: [0; 8],
         }
     }
 

@@ -42,9 +42,10 @@ impl Two {
             two.other.ask("close")?;
             two.wanted.ask("close")
         };
-        wait_for("tcpleak to follow", || {
+        let (mut read, mut lines) = (0, Vec::new());
+        let followed = wait_for("tcpleak to follow", || {
             exchange(self)?;
-            let lines = tcpleak.lines()?;
+            lines.extend(tcpleak.lines_after(&mut read)?);
             let told = |role: &&str| {
                 lines
                     .iter()
@@ -52,6 +53,13 @@ impl Two {
                     .any(|e| e["event"] == "gone" && e["role"] == *role && e["known"] == "observed")
             };
             Ok(roles.iter().all(told).then_some(()))
+        });
+        followed.with_context(|| {
+            format!(
+                "of {} lines the last are {:#?}",
+                lines.len(),
+                lines.iter().rev().take(3)
+            )
         })?;
         let mut clients = Vec::new();
         for _ in 0..CONNECTIONS {

@@ -42,11 +42,21 @@ const COURSE: [&str; 6] = [
 
 #[test]
 fn every_record_is_what_was_done() -> Result<()> {
+    compare_with("")
+}
+
+/// Where the kernel side tells the first second of each connection at once.
+#[test]
+fn every_folded_record_is_what_was_done() -> Result<()> {
+    compare_with("--fold-above 0")
+}
+
+fn compare_with(options: &str) -> Result<()> {
     let count = setting("TCPLEAK_MODEL_CONNECTIONS")?.unwrap_or(CONNECTIONS);
     let seed = setting("TCPLEAK_MODEL_SEED")?;
     let (finished, run) = unless_lossy(|| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-        run(seed.unwrap_or(now.subsec_nanos()), count)
+        run(seed.unwrap_or(now.subsec_nanos()), count, options)
     })?;
     run.compare(&finished)
 }
@@ -65,11 +75,11 @@ struct Run {
     open: Vec<Listed>,
 }
 
-fn run(seed: u32, count: usize) -> Result<(Finished, Run)> {
+fn run(seed: u32, count: usize, options: &str) -> Result<(Finished, Run)> {
     println!("TCPLEAK_MODEL_SEED={seed} TCPLEAK_MODEL_CONNECTIONS={count}");
     let netns = Netns::new()?;
     let witness = Witness::new()?;
-    let arguments = format!("trace --netns {} --format jsonl", netns.name);
+    let arguments = format!("trace --netns {} --format jsonl {options}", netns.name);
     let tcpleak = Tcpleak::watching(&arguments)?;
     let driver = Program::start_in(&netns, "model/main", &format!("{seed} {count}"))?;
     let done = hear(&driver)?;

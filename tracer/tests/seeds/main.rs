@@ -15,7 +15,10 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use tracer::{
     btf::{BtfError, KernelTypes, offsets},
-    decode::decode,
+    decode::{
+        decode,
+        fold::{self, Folded},
+    },
     snapshot::answer,
     symbols::{
         helper::{perf_map, unwind::Tables},
@@ -23,20 +26,26 @@ use tracer::{
     },
 };
 use tracer_common::event::{
-    AcceptRecord, Addresses, COMM_LEN, CloseRecord, ConnectRecord, ExitRecord, Figures, GoneRecord,
-    Header, NO_FD, NO_IDLE, OpenRecord, ResetRecord, StateRecord, TimeWaitRecord, flag, kind,
-    reset,
+    AcceptRecord, Addresses, COMM_LEN, CloseRecord, ConnectRecord, ExitRecord, Figures, FoldRecord,
+    GoneRecord, Header, NO_FD, NO_IDLE, OpenRecord, Phase, ResetRecord, StateRecord,
+    TimeWaitRecord, flag, kind, opened, phase, reset,
 };
-use zerocopy::IntoBytes;
+use zerocopy::{FromZeros as _, IntoBytes};
 
 mod recording;
 
 #[test]
 fn ring_records_decode() -> Result<()> {
-    for (name, records) in [("client", client()), ("server", server())] {
+    let folded = vec![folded()];
+    for (name, records) in [
+        ("client", client()),
+        ("server", server()),
+        ("folded", folded),
+    ] {
         let mut seed = Vec::new();
         for record in records {
-            seed.push(u8::try_from(record.len())?);
+            // As the fuzz target has it, 0 stands for 256.
+            seed.push(u8::try_from(record.len() % 256)?);
             seed.extend(record);
         }
         write("decode", name, &seed)?;
@@ -44,9 +53,14 @@ fn ring_records_decode() -> Result<()> {
     for (path, bytes) in seeds("decode")? {
         let mut rest = bytes.as_slice();
         while let Some((&length, after)) = rest.split_first() {
-            let record = after.split_at_checked(length.into());
+            let length = if length == 0 { 256 } else { length.into() };
+            let record = after.split_at_checked(length);
             let (record, after) = record.with_context(|| format!("{path:?} is cut short"))?;
-            decode(record).with_context(|| format!("{path:?}: {record:?}"))?;
+            if let Some(folded) = fold::record(record) {
+                ensure!(Folded::default().ends(&folded)?.len() == 8, "{path:?}");
+            } else {
+                decode(record).with_context(|| format!("{path:?}: {record:?}"))?;
+            }
             rest = after;
         }
     }
@@ -292,6 +306,35 @@ fn server() -> Vec<Vec<u8>> {
         resetting(3, 75),
         gone(3, 80),
     ]
+}
+
+/// A client's connection in one record.
+fn folded() -> Vec<u8> {
+    let states: [u8; 5] = [2, 1, 4, 5, 7];
+    let mut record = FoldRecord::new_zeroed();
+    record.header = header(kind::FOLD, 4, 10);
+    record.addresses = ends(4);
+    (record.fd, record.stack) = (3, -1);
+    record.opened = opened::AND_RETURNED;
+    record.closed_ns = 35;
+    let moves =
+        states
+            .windows(2)
+            .map(|pair| (pair[0], pair[1], 0))
+            .chain([(phase::TIME_WAIT, 6, 60_000)]);
+    for ((phase, ts_ns), (old, new, value)) in record.phases.iter_mut().zip(20..).zip(moves) {
+        // PEER_DONE and ORPHAN.
+        *phase = Phase {
+            ts_ns,
+            value,
+            old,
+            new,
+            flags: 1 << 2 | 1 << 4,
+            shutdown: 3,
+        };
+        record.count += 1;
+    }
+    record.as_bytes().to_vec()
 }
 
 /// Types that have every field which is asked for and no other: whatever is

@@ -82,6 +82,10 @@ pub struct ProbeArgs {
     /// Calls of connect(2) and accept(2) in progress that are remembered at once
     #[arg(long, hide = true, value_name = "COUNT", default_value_t = IN_FLIGHT_CALLS, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_calls: u32,
+    /// Connections opened in 67 ms on a processor above which the kernel side tells each in
+    /// one record, to `leaks` and `trace` that keep no recording
+    #[arg(long, hide = true, value_name = "COUNT")]
+    pub fold_above: Option<u32>,
     /// Types of the running kernel, where it does not show them itself
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,

@@ -98,6 +98,7 @@ fn any_event() -> impl Strategy<Value = Event> {
                 peer_done,
                 orphan,
                 both_shut,
+                freed: peer_done && orphan && error == 0,
                 error,
                 subflow: false,
                 idle_ms: None,

@@ -41,6 +41,7 @@ pub(super) const CLOSES: Circumstance = Circumstance {
     orphan: false,
     both_shut: true,
     subflow: false,
+    freed: false,
     error: 0,
     idle_ms: None,
     figures: None,

@@ -39,7 +39,7 @@ def read_until_closed(connection):
 def churn():
     while True:
         socket.create_connection(("127.0.0.1", port)).close()
-        time.sleep(0.001)
+        time.sleep(0.01)
         if os.getppid() != parent:
             return
 

@@ -10,16 +10,17 @@ use anyhow::{Context, Result};
 use rustc_hash::FxHashSet;
 use tokio::{
     task::{JoinHandle, spawn_blocking},
-    time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until},
 };
-use tracer_common::config::ListenPort;
+use tracer_common::config::{FOLD_NEVER, FOLD_NS, ListenPort};
 
 use crate::{
+    clock::BootTime,
     course::{
         Course, Observer,
         entry::{Entry, Setup, Standing},
     },
-    decode::{Event, chain, decode},
+    decode::{Event, chain, decode, fold},
     enrich,
     load::{self, Tracer, privileges, tracefs},
     model::untrusted::Untrusted,
@@ -36,6 +37,10 @@ use crate::{
     table::Hears,
     tcp::State,
 };
+
+mod folds;
+
+use folds::FoldReader;
 
 /// How often the kernel's loss counters are read.
 const LOSS_CHECK: Duration = Duration::from_secs(1);
@@ -78,6 +83,13 @@ const LAST_HOOKS: Duration = Duration::from_secs(5);
 /// made to wait between reading the clock and writing.
 const DISORDER: Duration = Duration::from_millis(20);
 
+/// How long a connection is folded, in milliseconds.
+const FOLD_MS: u64 = FOLD_NS / 1_000_000;
+
+/// What happened to a folded connection is in the map within so many milliseconds: nothing
+/// makes the hooks wait that write it.
+const WRITTEN_MS: u64 = 1;
+
 /// A running trace.
 pub struct Collector {
     tracer: Tracer,
@@ -87,6 +99,8 @@ pub struct Collector {
     pub course: Course,
     /// Names of call stacks; `None` where none are taken.
     symbols: Option<Symbols>,
+    /// The connections that the kernel side folds; `None` where it folds none.
+    folds: Option<FoldReader>,
     /// Sockets and ports that the process asked for had before, and that the kernel
     /// side has no room for.
     left_out: u64,
@@ -100,6 +114,7 @@ pub struct Collector {
 pub struct Attached {
     tracer: Tracer,
     takes_stacks: bool,
+    folds: bool,
     gatherer: Gatherer,
 }
 
@@ -117,6 +132,7 @@ impl Attached {
         Ok(Self {
             tracer,
             takes_stacks: options.stacks,
+            folds: options.fold_above != FOLD_NEVER,
             gatherer,
         })
     }
@@ -133,8 +149,13 @@ impl Collector {
             .takes_stacks
             .then(|| attached.tracer.stacks().and_then(Symbols::new))
             .transpose()?;
+        let folds = attached
+            .folds
+            .then(|| attached.tracer.folds())
+            .transpose()?;
         let setup = setup(&attached.tracer, &selection);
         Ok(Self {
+            folds: folds.map(FoldReader::new),
             source: RingSource::new(ring).context("cannot poll the ring buffer")?,
             symbols,
             tracer: attached.tracer,
@@ -228,7 +249,9 @@ impl Collector {
                     if let Some(symbols) = &mut self.symbols {
                         symbols.make_room(clocks::boot_time());
                     }
-                    self.learn(Entry::Tick(clocks::boot_time()), observer)?;
+                    let now = clocks::boot_time();
+                    self.unfold(now.minus_ms(FOLD_MS), now.minus_ms(WRITTEN_MS), observer)?;
+                    self.learn(Entry::Tick(now), observer)?;
                 }
                 () = sleep_until(due) => {
                     self.snapshot(observer).await?;
@@ -277,6 +300,10 @@ impl Collector {
                 }
             }
         };
+        if self.folds.is_some() {
+            sleep(Duration::from_millis(WRITTEN_MS)).await;
+        }
+        self.unfold(BootTime::END, snapshot.ended, observer)?;
         // What happened before the snapshot ended is in the ring by now. Not until
         // the ring is empty: where more comes than can be told, it never is.
         while self.course.heard() < snapshot.ended + DISORDER && self.drain(observer)? {}
@@ -314,6 +341,7 @@ impl Collector {
             self.count(observer)?;
             let submitted = self.course.standing().counts.submitted;
             if self.source.taken() == submitted || Instant::now() >= patience {
+                self.unfold(BootTime::END, BootTime::END, observer)?;
                 return self.learn(Entry::Settle, observer);
             }
             let waited = self.source.wait().await;
@@ -352,11 +380,37 @@ impl Collector {
         Ok(())
     }
 
+    /// Tells the course of connections that are folded still, of those born before `born`
+    /// what happened up to `until`.
+    fn unfold(
+        &mut self,
+        born: BootTime,
+        until: BootTime,
+        observer: &mut impl Observer,
+    ) -> Result<()> {
+        if self.folds.is_none() {
+            return Ok(());
+        }
+        // What came before.
+        let now = clocks::boot_time();
+        while self.course.heard() < now && self.drain(observer)? {}
+        match &mut self.folds {
+            Some(folds) => folds.look(
+                (born, until),
+                &mut self.course,
+                self.symbols.as_mut(),
+                observer,
+            ),
+            None => Ok(()),
+        }
+    }
+
     /// Hands a batch of waiting records to the course. Returns whether more wait.
     fn drain(&mut self, observer: &mut impl Observer) -> Result<bool> {
         let course = &mut self.course;
         let symbols = &mut self.symbols;
         let recorder = &mut self.recorder;
+        let folds = &mut self.folds;
         let mut outcome = Ok(());
         let more = self.source.drain(|bytes| {
             if let Some(copy) = chain::copy(bytes) {
@@ -365,7 +419,23 @@ impl Collector {
                 }
                 return;
             }
+            if let Some(folds) = folds
+                && let Some(record) = fold::record(bytes)
+            {
+                if outcome.is_ok() {
+                    outcome = folds.hear(&record, course, symbols.as_mut(), observer);
+                }
+                return;
+            }
             let mut event = decode(bytes).ok();
+            if let Some(folds) = folds
+                && folds.puts_off(event.as_ref())
+            {
+                if outcome.is_ok() {
+                    outcome = course.hear_all(&[], observer);
+                }
+                return;
+            }
             if let (Some(symbols), Some(event)) = (symbols.as_mut(), &mut event) {
                 symbols.hear(event, chain::of(bytes));
             }
@@ -377,9 +447,7 @@ impl Collector {
             }
         });
         outcome?;
-        if !more {
-            observer.settle()?;
-        }
+        observer.settle()?;
         Ok(more)
     }
 

@@ -1,0 +1,105 @@
+//! The connections that the kernel side folds.
+
+use std::{
+    io, mem,
+    os::fd::{AsFd as _, AsRawFd as _},
+};
+
+use anyhow::{Context, Result, bail};
+use aya::maps::{Map, MapData};
+use tracer_common::event::FoldRecord;
+use zerocopy::{FromZeros as _, Immutable, IntoBytes};
+
+/// `BPF_MAP_LOOKUP_BATCH`, `enum bpf_cmd`, include/uapi/linux/bpf.h (since 5.6).
+const LOOKUP_BATCH: libc::c_long = 24;
+
+/// Entries asked for at once; more than a bucket of the map ever holds.
+const BATCH: u32 = 1_024;
+
+/// The part of `union bpf_attr` that batches take.
+#[repr(C)]
+#[derive(IntoBytes, Immutable)]
+struct Batch {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// The map of folded connections.
+pub struct Folds {
+    map: MapData,
+    keys: Vec<u64>,
+    records: Vec<FoldRecord>,
+}
+
+impl Folds {
+    pub(super) fn new(map: Map) -> Result<Self> {
+        let Map::HashMap(map) = map else {
+            bail!("the map of folded connections is of another kind");
+        };
+        Ok(Self {
+            map,
+            keys: vec![0; BATCH as usize],
+            records: vec![FoldRecord::new_zeroed(); BATCH as usize],
+        })
+    }
+
+    /// Each connection that is folded now. One that comes or goes meanwhile may be left
+    /// out.
+    ///
+    /// # Errors
+    /// Where the kernel refuses to read the map.
+    pub fn each(&mut self, mut look: impl FnMut(&FoldRecord)) -> Result<()> {
+        let (mut from, mut to) = (0_u32, 0_u32);
+        let mut is_first = true;
+        loop {
+            let mut batch = Batch {
+                in_batch: if is_first { 0 } else { address(&mut from) },
+                out_batch: address(&mut to),
+                keys: self.keys.as_mut_ptr() as u64,
+                values: self.records.as_mut_ptr() as u64,
+                count: BATCH,
+                map_fd: self.map.fd().as_fd().as_raw_fd().cast_unsigned(),
+                elem_flags: 0,
+                flags: 0,
+            };
+            // SAFETY: the kernel writes at most `count` keys of 8 bytes and values of the
+            // map's size, which is a record's, and the vectors have room for them; it
+            // reads and writes both places in the map, 4 bytes each, and `count`.
+            #[allow(unsafe_code, reason = "no library reads maps in batches")]
+            let outcome = unsafe {
+                libc::syscall(
+                    libc::SYS_bpf,
+                    LOOKUP_BATCH,
+                    &raw mut batch,
+                    mem::size_of::<Batch>(),
+                )
+            };
+            let error = io::Error::last_os_error();
+            let is_last = outcome < 0;
+            if is_last && error.raw_os_error() != Some(libc::ENOENT) {
+                return Err(error).context("cannot read the map of folded connections");
+            }
+            let found = batch.count.min(BATCH);
+            for (record, _) in self.records.iter().zip(0..found) {
+                if record.is_told == 0 {
+                    look(record);
+                }
+            }
+            if is_last {
+                return Ok(());
+            }
+            from = to;
+            is_first = false;
+        }
+    }
+}
+
+fn address(of: &mut u32) -> u64 {
+    std::ptr::from_mut(of) as u64
+}
