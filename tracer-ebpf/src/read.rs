@@ -1,6 +1,6 @@
 //! Copies fields out of kernel structs at offsets that user space resolved.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::helpers::{bpf_probe_read_kernel, generated};
 use tracer_common::offsets::ABSENT;
@@ -20,7 +20,6 @@ plain!(
     u32 = 0,
     i32 = 0,
     u64 = 0,
-    [u8; 4] = [0; 4],
     [u8; 16] = [0; 16]
 );
 plain!(*const c_void = core::ptr::null());
@@ -40,16 +39,17 @@ pub fn read<T: Plain>(base: *const c_void, at: u32) -> Option<T> {
 /// verifier each such question doubles the ways through a program.
 #[inline(always)]
 pub fn read_or_zero<T: Plain>(base: *const c_void, at: u32) -> T {
-    let mut value = T::ZERO;
-    if at != ABSENT {
-        // SAFETY: as in `read`; the helper fills `value` with zeros where it fails.
-        unsafe {
-            generated::bpf_probe_read_kernel(
-                (&raw mut value).cast(),
-                size_of::<T>() as u32,
-                base.byte_add(at as usize),
-            )
-        };
+    if at == ABSENT {
+        return T::ZERO;
     }
-    value
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: as in `read`; the helper fills `value` with zeros where it fails.
+    unsafe {
+        generated::bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            base.byte_add(at as usize),
+        );
+        value.assume_init()
+    }
 }

@@ -7,6 +7,7 @@ use tracer_common::{
     event::{Addresses, Figures},
     offsets::ABSENT,
 };
+use zerocopy::transmute;
 
 use crate::{
     maps::{MPTCP, knob, offset},
@@ -321,7 +322,7 @@ impl Sock {
 
 /// An IPv4 address in mapped form, `::ffff:a.b.c.d`.
 #[inline(always)]
-fn mapped(address: [u8; 4]) -> [u8; 16] {
-    let [a, b, c, d] = address;
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+fn mapped(address: u32) -> [u8; 16] {
+    // By words: the target would fill bytes by a call.
+    transmute!([0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]), address])
 }

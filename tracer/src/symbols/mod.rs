@@ -82,6 +82,10 @@ struct Results {
     copies: AtomicUsize,
 }
 
+/// How long a copy waits for its record: that of a connection that is folded comes when
+/// it is a second old, and is read within another.
+const KEPT_SECONDS: u8 = 3;
+
 impl Results {
     fn begin(&self, job: &Job) {
         let copies = usize::from(job.copy.is_some());
@@ -113,8 +117,8 @@ pub struct Symbols {
     heard: FxHashSet<CallStack>,
     /// The number of each chain.
     chains: FxHashMap<Chain, u32>,
-    /// Copies whose chain's record is still to come.
-    copies: FxHashMap<Chain, StackCopy>,
+    /// Copies whose chain's record is still to come, and for how many seconds yet.
+    copies: FxHashMap<Chain, (StackCopy, u8)>,
     jobs: SyncSender<Job>,
     results: Arc<Results>,
     /// Stacks that were not named, for want of room or time.
@@ -151,7 +155,7 @@ impl Symbols {
     pub fn hear_copy(&mut self, copy: StackCopy) {
         let waiting = self.copies.len() + self.results.copies.load(Ordering::Relaxed);
         if waiting < MAX_COPIES {
-            self.copies.insert(copy.chain, copy);
+            self.copies.insert(copy.chain, (copy, KEPT_SECONDS));
         } else {
             self.stacks.copy_again(copy.chain);
         }
@@ -175,6 +179,7 @@ impl Symbols {
             stack,
         };
         let copy = chain.and_then(|chain| self.copies.remove(&chain));
+        let copy = copy.map(|(copy, _)| copy);
         let is_new = !self.heard.contains(&call_stack);
         if !is_new && copy.is_none() {
             return;
@@ -246,9 +251,13 @@ impl Symbols {
             self.emptied = (self.emptied.0 + 1, now);
         }
         // Their records were lost, or are about to come: copied once more, then.
-        for (chain, _) in self.copies.drain() {
-            self.stacks.copy_again(chain);
-        }
+        self.copies.retain(|&chain, (_, seconds)| {
+            *seconds -= 1;
+            if *seconds == 0 {
+                self.stacks.copy_again(chain);
+            }
+            *seconds > 0
+        });
     }
 
     /// Waits for what is still to be named, at most so long.

@@ -19,7 +19,19 @@ const WATCH: Duration = Duration::from_secs(2);
 /// pointers do not show: Python's interpreter keeps none, and its `main` is found.
 #[test]
 fn each_plan_takes_the_stacks_of_connect_and_accept() -> Result<()> {
-    let tcpleak = Tcpleak::watching("leaks --for 10m --format json")?;
+    takes_the_stacks("")
+}
+
+/// Where the first second of a connection comes in one record, this is known as well, and
+/// while it is open.
+#[test]
+fn each_plan_takes_the_stacks_of_folded_ones_too() -> Result<()> {
+    takes_the_stacks("--fold-above 0")
+}
+
+fn takes_the_stacks(options: &str) -> Result<()> {
+    let arguments = format!("leaks --for 10m --all --format json {options}");
+    let tcpleak = Tcpleak::watching(&arguments)?;
     let program = Program::start("half_closed", "3")?;
     program.hear()?;
     let report = tcpleak.interrupt_after(WATCH)?.json()?;
@@ -34,6 +46,12 @@ fn each_plan_takes_the_stacks_of_connect_and_accept() -> Result<()> {
         assert_eq!(group["site"]["cut_short"], false, "{frames:?}");
         assert!(group["site"]["call_site"].is_string(), "{group}");
         assert_eq!(group["site"]["opened_before_start"], false, "{group}");
+        let connections = list(group, "connections")?;
+        assert!(
+            connections.iter().all(|one| one["known"] == "observed"),
+            "{group}"
+        );
+        assert_eq!(connections.len(), 3, "{group}");
     }
     program.finish()?;
     Ok(())
