@@ -107,7 +107,7 @@ impl Base {
 const LESS: [(&str, &str); 5] = [
     ("TCPLEAK_KILLS", "8"),
     ("TCPLEAK_MIDDLE", "1000"),
-    ("TCPLEAK_MODEL_CONNECTIONS", "200"),
+    ("TCPLEAK_MODEL_CONNECTIONS", "100"),
     ("TCPLEAK_REFUSALS", "8"),
     ("TCPLEAK_REQUESTS", "50"),
 ];
