@@ -12,8 +12,8 @@ use core::ptr::{read_volatile, write_volatile};
 use tracer_common::{
     config::{FOLD_NEVER, FOLD_NS, FOLD_WINDOW_SHIFT},
     event::{
-        COMM_LEN, AcceptRecord, Addresses, Figures, FoldRecord, Header, NO_CHAIN, NO_FD, NO_STACK, OpenRecord, PHASES,
-        Phase, is_freed_with, kind, opened,
+        AcceptRecord, Addresses, COMM_LEN, Figures, FoldRecord, Header, NO_CHAIN, NO_FD, NO_STACK,
+        OpenRecord, PHASES, Phase, is_freed_with, kind, opened,
     },
 };
 
@@ -105,7 +105,11 @@ impl Fold {
         let fold = unsafe { &mut *self.0 };
         fold.ret = ret;
         let us = latency_ns / 1_000;
-        fold.latency_us = if us > u64::from(u32::MAX) { u32::MAX } else { us as u32 };
+        fold.latency_us = if us > u64::from(u32::MAX) {
+            u32::MAX
+        } else {
+            us as u32
+        };
         // SAFETY: as above; after what it says is there.
         unsafe { write_volatile(&raw mut fold.opened, opened::AND_RETURNED) };
     }
