@@ -5,7 +5,7 @@
 //! those to which nothing happens.
 //!
 //! Entries come and go by hooks that run with the socket locked, so nobody else's is
-//! written to: but for accept and connect, which hold the socket by their fd.
+//! written to: but for accept, connect and close, which hold a reference to it.
 
 use core::ptr::{read_volatile, write_volatile};
 
@@ -66,7 +66,7 @@ impl Fold {
 
     /// Takes in what happened. False where the caller is to tell it.
     #[inline(always)]
-    pub fn adds(self, phase: Phase) -> bool {
+    fn adds(self, phase: Phase) -> bool {
         // SAFETY: as in `adds_transition`.
         let fold = unsafe { &mut *self.0 };
         let count = usize::from(fold.count);
@@ -82,6 +82,20 @@ impl Fold {
             write_volatile(&raw mut fold.count, count as u8 + 1);
         }
         true
+    }
+
+    /// Takes in what is no transition: `what` is one of [`tracer_common::event::phase`].
+    /// False where the caller is to tell it.
+    #[inline(always)]
+    pub fn notes(self, ts_ns: u64, what: u8, new: u8, value: i32) -> bool {
+        self.adds(Phase {
+            ts_ns,
+            value,
+            old: what,
+            new,
+            flags: 0,
+            shutdown: 0,
+        })
     }
 
     /// Writes what there is, and folds no more. Returns whether it was written.
@@ -153,8 +167,7 @@ impl Fold {
 /// A connection is opened: whether it is folded, since so many are.
 #[inline(always)]
 pub fn is_due(sk: &Sock) -> bool {
-    // An address is another socket's soon.
-    if knob!(fold_above) == FOLD_NEVER || knob!(name_by_address) != 0 {
+    if knob!(fold_above) == FOLD_NEVER {
         return false;
     }
     let Some(births) = BIRTHS.get_ptr_mut(0) else {

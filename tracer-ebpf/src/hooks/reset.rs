@@ -1,7 +1,7 @@
 //! `tcp_send_reset` and `tcp_receive_reset`: whose RST ended a connection.
 
 use tracer_common::event::{
-    Phase, ResetRecord, kind, phase,
+    ResetRecord, kind, phase,
     reset::{RECEIVED, SENT},
 };
 
@@ -40,15 +40,7 @@ pub fn on_reset(turn: Turn, pair: Pair, sk: &Sock) {
         _ => RECEIVED,
     };
     let ts_ns = task::now();
-    let phase = Phase {
-        ts_ns,
-        value: 0,
-        old: phase::RESET,
-        new: by as u8,
-        flags: 0,
-        shutdown: 0,
-    };
-    if Fold::of(sock).is_some_and(|fold| fold.adds(phase)) {
+    if Fold::of(sock).is_some_and(|fold| fold.notes(ts_ns, phase::RESET, by as u8, 0)) {
         return;
     }
     emit(&ResetRecord {

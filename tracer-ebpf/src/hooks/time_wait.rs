@@ -1,6 +1,6 @@
 //! `tcp_time_wait`: a mini-socket takes the place of the real one.
 
-use tracer_common::event::{Phase, TimeWaitRecord, kind, phase};
+use tracer_common::event::{TimeWaitRecord, kind, phase};
 
 use crate::{emit::emit, filter, fold::Fold, maps::knob, sock::Sock, task};
 
@@ -20,15 +20,9 @@ pub fn on_time_wait(sk: &Sock, state: i32, timeo: i32) {
     }
     let ts_ns = task::now();
     let stays_ns = u64::from(timeo as u32) * u64::from(knob!(tick_ns));
-    let phase = Phase {
-        ts_ns,
-        value: (stays_ns / 1_000_000) as i32,
-        old: phase::TIME_WAIT,
-        new: state as u8,
-        flags: 0,
-        shutdown: 0,
-    };
-    if Fold::of(sock).is_some_and(|fold| fold.adds(phase)) {
+    let stays_ms = (stays_ns / 1_000_000) as i32;
+    if Fold::of(sock).is_some_and(|fold| fold.notes(ts_ns, phase::TIME_WAIT, state as u8, stays_ms))
+    {
         return;
     }
     emit(&TimeWaitRecord {

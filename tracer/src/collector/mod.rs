@@ -18,7 +18,7 @@ use crate::{
     clock::BootTime,
     course::{
         Course, Observer,
-        entry::{Entry, Setup, Standing},
+        entry::{Entry, Standing},
     },
     decode::{Event, chain, decode, fold},
     enrich,
@@ -27,53 +27,26 @@ use crate::{
     plan::Hook,
     reconcile::{Snapshot, Socket},
     selection::Selection,
-    snapshot::{self, Gatherer, clocks},
+    snapshot::{Gatherer, clocks},
     source::ring::RingSource,
     store::{
         disk::Disk,
         recorder::{Begun, Recorder},
     },
     symbols::Symbols,
-    table::Hears,
     tcp::State,
 };
 
 mod folds;
+mod rest;
+mod setup;
 
 use folds::FoldReader;
+use rest::{MEND, STEADY};
+use setup::setup;
 
 /// How often the kernel's loss counters are read.
 const LOSS_CHECK: Duration = Duration::from_secs(1);
-
-/// How long to rest between two snapshots.
-struct Rest {
-    /// At least this long,
-    least: Duration,
-    /// and this many times as long as the last one took: in processor time, since
-    /// a host that is busy with other things makes it wait, not work.
-    times: u32,
-}
-
-impl Rest {
-    fn after(&self, work: Duration) -> Duration {
-        self.least.max(work * self.times)
-    }
-}
-
-/// While nothing is lost: often enough for idle times, queues and holders that
-/// are seconds old, and never more than a twentieth of the time, so that a host
-/// with a million sockets is not kept busy.
-const STEADY: Rest = Rest {
-    least: Duration::from_secs(5),
-    times: 20,
-};
-
-/// After a loss: soon, but a host that loses records steadily is not to be kept
-/// busy by the mending as well.
-const MEND: Rest = Rest {
-    least: Duration::from_secs(2),
-    times: 10,
-};
 
 /// How long the end of a run may wait for hooks that were still running on other
 /// CPUs when they were detached: many times what one takes.
@@ -494,34 +467,6 @@ impl Collector {
             });
         self.left_out = self.tracer.follow(sockets, ports)?;
         Ok(())
-    }
-}
-
-/// What holds for the whole of this trace.
-fn setup(tracer: &Tracer, selection: &Selection) -> Setup {
-    let chosen = &tracer.chosen;
-    let mut blind = chosen.blind();
-    if !snapshot::has_initial_pids() {
-        blind.push(
-            "process ids as this pid namespace counts them: owners seen by the kernel and \
-             owners found in /proc do not match; run with hostPID (--pid=host)"
-                .to_owned(),
-        );
-    }
-    Setup {
-        host: enrich::host::name(),
-        kernel: enrich::host::kernel_release(),
-        plan: chosen.plan.name,
-        blind,
-        by_address: !chosen.has_cookie(),
-        hears: Hears {
-            close: chosen.serves(Hook::Close),
-            resets: chosen.serves(Hook::Reset),
-        },
-        selection: selection.clone(),
-        ephemeral_ports: enrich::host::ephemeral_ports(),
-        clock: clocks::wall_clock(),
-        from: clocks::boot_time(),
     }
 }
 

@@ -10,6 +10,8 @@ use aya::maps::{Map, MapData};
 use tracer_common::event::FoldRecord;
 use zerocopy::{FromZeros as _, Immutable, IntoBytes};
 
+use super::Tracer;
+
 /// `BPF_MAP_LOOKUP_BATCH`, `enum bpf_cmd`, include/uapi/linux/bpf.h (since 5.6).
 const LOOKUP_BATCH: libc::c_long = 24;
 
@@ -30,6 +32,20 @@ struct Batch {
     flags: u64,
 }
 
+impl Tracer {
+    /// Takes the map of folded connections; once.
+    ///
+    /// # Errors
+    /// Where it has been taken before.
+    pub fn folds(&mut self) -> Result<Folds> {
+        Folds::new(
+            self.ebpf
+                .take_map("FOLDS")
+                .context("the folds are in use")?,
+        )
+    }
+}
+
 /// The map of folded connections.
 pub struct Folds {
     map: MapData,
@@ -38,7 +54,7 @@ pub struct Folds {
 }
 
 impl Folds {
-    pub(super) fn new(map: Map) -> Result<Self> {
+    fn new(map: Map) -> Result<Self> {
         let Map::HashMap(map) = map else {
             bail!("the map of folded connections is of another kind");
         };

@@ -260,18 +260,6 @@ impl Tracer {
         Stacks::new(take("STACKS")?, take("COPIED")?)
     }
 
-    /// Takes the map of folded connections; once.
-    ///
-    /// # Errors
-    /// Where it has been taken before.
-    pub fn folds(&mut self) -> Result<Folds> {
-        Folds::new(
-            self.ebpf
-                .take_map("FOLDS")
-                .context("the folds are in use")?,
-        )
-    }
-
     /// The counters now.
     #[must_use]
     pub fn counts(&self) -> Counts {
@@ -339,6 +327,12 @@ pub fn rehearse(options: &Options) -> Result<Rehearsal> {
 }
 
 fn load(kernel: &Kernel, options: &Options, by_address: bool) -> Result<Ebpf> {
+    // An address is soon another socket's.
+    let fold_above = if by_address {
+        FOLD_NEVER
+    } else {
+        options.fold_above
+    };
     let config = Config {
         filter: options.filter,
         wake_bytes: if options.prompt {
@@ -350,10 +344,10 @@ fn load(kernel: &Kernel, options: &Options, by_address: bool) -> Result<Ebpf> {
         registers: registers().unwrap_or_default(),
         tick_ns: tick_ns(),
         stacks: options.stacks.into(),
-        fold_above: options.fold_above,
+        fold_above,
     };
     let mut loader = EbpfLoader::new();
-    if options.fold_above == FOLD_NEVER {
+    if fold_above == FOLD_NEVER {
         loader.map_max_entries("FOLDS", 1);
     }
     if !options.stacks {
