@@ -133,12 +133,12 @@ pub struct Call {
     pub what: u32,
 }
 
-/// [`Call::what`]: connect(2).
-pub const CONNECT: u32 = 0;
+/// [`Call::what`]: connect(2). Each is a bit of its own.
+pub const CONNECT: u32 = 1 << 0;
 /// [`Call::what`]: shutdown(2).
-pub const SHUTDOWN: u32 = 1;
+pub const SHUTDOWN: u32 = 1 << 1;
 /// [`Call::what`]: accept(2) or accept4(2).
-pub const ACCEPT: u32 = 2;
+pub const ACCEPT: u32 = 1 << 2;
 
 /// The field offsets of the running kernel. Read through [`offset!`].
 #[unsafe(no_mangle)]

@@ -56,7 +56,8 @@ pub fn address() -> *const c_void {
 #[inline(always)]
 pub fn is_in(what: u32) -> bool {
     // SAFETY: only the current task writes the entry of its own key.
-    unsafe { CALLS.get(pid_tgid()) }.is_some_and(|call| call.what == what)
+    let call = unsafe { CALLS.get(pid_tgid()) }.map_or(0, |call| call.what);
+    call & what != 0
 }
 
 /// Whether the task is in `do_exit`.
