@@ -6,7 +6,7 @@ use tracer::{
     clock::BootTime,
     decode::{
         decode,
-        fold::{self, Folded},
+        fold::{self, Folded, Story},
         tcp_info::TcpInfo,
     },
     table::{Hears, Table},
@@ -28,9 +28,11 @@ fuzz_target!(|bytes: &[u8]| {
         rest = after;
         if let Some(record) = fold::record(record) {
             // As it is read while it is folded still, and then from the ring.
-            let looked = folded.looks(&record, BootTime::from_ns(record.header.ts_ns));
+            for event in folded.looks(&record, BootTime::from_ns(record.header.ts_ns)) {
+                table.apply(&event, |_, _, _| {});
+            }
             folded.end_looks();
-            for event in looked.into_iter().chain(folded.ends(&record).unwrap_or_default()) {
+            for event in folded.ends(&record).into_iter().flat_map(Story::events) {
                 table.apply(&event, |_, _, _| {});
             }
         } else if let Ok(event) = decode(record) {

@@ -113,6 +113,12 @@ impl Selection {
         (listens && self.remote.is_some()) || self.matches_ends(ends.local, ends.remote, ends.netns)
     }
 
+    /// Whether every event is wanted, whatever its ends.
+    #[must_use]
+    pub fn admits_all(&self) -> bool {
+        self.port.is_none() && self.remote.is_none() && self.netns.is_none()
+    }
+
     /// Whether an event is wanted. The kernel lets through what it cannot tell; an
     /// event of a connection that is already followed always is.
     #[must_use]

@@ -50,6 +50,10 @@ impl Observer for Progress {
         Ok(())
     }
 
+    fn wants_all(&self) -> bool {
+        false
+    }
+
     fn tick(&mut self, at: BootTime, table: &Table, loss: Loss) -> Result<()> {
         let counters = table.counters();
         let lost = if loss.events_lost > 0 {

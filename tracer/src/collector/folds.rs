@@ -41,13 +41,20 @@ impl FoldReader {
         mut symbols: Option<&mut Symbols>,
         observer: &mut impl Observer,
     ) -> Result<()> {
-        let Ok(mut events) = self.folded.ends(record) else {
+        let Ok(story) = self.folded.ends(record) else {
             return course.hear(None, observer);
         };
-        for event in &mut events {
-            name(event, record, symbols.as_deref_mut());
+        course.note_record();
+        let passes = story.is_whole() && !observer.wants_all() && course.lets_pass(story.sock);
+        let mut events = story.events().map(|mut event| {
+            name(&mut event, record, symbols.as_deref_mut());
+            event
+        });
+        if passes {
+            course.passes(events);
+            return Ok(());
         }
-        course.hear_all(&events, observer)
+        events.try_for_each(|event| course.happens(&event, observer))
     }
 
     /// Puts off what an event from the ring says until those in the map have been told.

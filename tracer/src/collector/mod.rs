@@ -42,7 +42,7 @@ mod rest;
 mod setup;
 
 use folds::FoldReader;
-use rest::{MEND, STEADY};
+use rest::Schedule;
 use setup::setup;
 
 /// How often the kernel's loss counters are read.
@@ -77,8 +77,7 @@ pub struct Collector {
     /// Sockets and ports that the process asked for had before, and that the kernel
     /// side has no room for.
     left_out: u64,
-    /// When the last snapshot was in, and how much work it was.
-    rested: (Instant, Duration),
+    schedule: Schedule,
     /// What is learned is kept there, too.
     recorder: Option<Recorder>,
 }
@@ -135,7 +134,7 @@ impl Collector {
             gatherer: Arc::new(Mutex::new(attached.gatherer)),
             course: Course::new(setup, selection, Standing::default()),
             left_out: 0,
-            rested: (Instant::now(), Duration::ZERO),
+            schedule: Schedule::new(Instant::now()),
             recorder: None,
         })
     }
@@ -161,10 +160,7 @@ impl Collector {
             && recorder.entry(&entry, &self.course) == Begun::File
         {
             // Whoever begins to read there knows nothing before the next.
-            self.rested.1 = Duration::ZERO;
-            self.rested.0 = Instant::now()
-                .checked_sub(STEADY.least)
-                .unwrap_or(self.rested.0);
+            self.schedule.hurry(Instant::now());
         }
         self.course.learn(&entry, observer)
     }
@@ -209,7 +205,7 @@ impl Collector {
         let mut checks = steady(LOSS_CHECK);
         tokio::pin!(end);
         loop {
-            let due = self.due();
+            let due = self.schedule.due(self.course.is_to_be_mended());
             tokio::select! {
                 () = &mut end => return Ok(()),
                 _ = checkpoints.tick() => {
@@ -235,17 +231,6 @@ impl Collector {
                 }
             }
         }
-    }
-
-    /// When the next snapshot is due.
-    fn due(&self) -> Instant {
-        let rest = if self.course.is_to_be_mended() {
-            MEND
-        } else {
-            STEADY
-        };
-        let (since, work) = self.rested;
-        since + rest.after(work)
     }
 
     /// Takes a snapshot while events go on being read, and works it in.
@@ -297,7 +282,8 @@ impl Collector {
         let used = clocks::thread_time();
         self.learn(Entry::Snapshot(Box::new(snapshot), tree), observer)?;
         let work = gathered + clocks::thread_time().saturating_sub(used);
-        self.rested = (Instant::now(), work);
+        let is_to_be_mended = self.course.is_to_be_mended();
+        self.schedule.note(Instant::now(), work, is_to_be_mended);
         Ok(())
     }
 
@@ -404,9 +390,7 @@ impl Collector {
             if let Some(folds) = folds
                 && folds.puts_off(event.as_ref())
             {
-                if outcome.is_ok() {
-                    outcome = course.hear_all(&[], observer);
-                }
+                course.note_record();
                 return;
             }
             if let (Some(symbols), Some(event)) = (symbols.as_mut(), &mut event) {

@@ -39,6 +39,12 @@ pub trait Observer {
     /// Where it cannot be passed on.
     fn change(&mut self, change: Change, at: BootTime, connection: &Connection) -> Result<()>;
 
+    /// Whether it wants to hear of every change. If not, it may be spared those of
+    /// connections that came and went at once.
+    fn wants_all(&self) -> bool {
+        true
+    }
+
     /// A process has become another program.
     fn exec(&mut self, _at: BootTime, _pid: u32) {}
 
@@ -67,6 +73,10 @@ impl Observer for () {
     fn change(&mut self, _: Change, _: BootTime, _: &Connection) -> Result<()> {
         Ok(())
     }
+
+    fn wants_all(&self) -> bool {
+        false
+    }
 }
 
 /// Both hear it, the first first.
@@ -74,6 +84,10 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
     fn change(&mut self, change: Change, at: BootTime, connection: &Connection) -> Result<()> {
         self.0.change(change, at, connection)?;
         self.1.change(change, at, connection)
+    }
+
+    fn wants_all(&self) -> bool {
+        self.0.wants_all() || self.1.wants_all()
     }
 
     fn exec(&mut self, at: BootTime, pid: u32) {
@@ -102,6 +116,10 @@ impl<T: Observer> Observer for Option<T> {
     fn change(&mut self, change: Change, at: BootTime, connection: &Connection) -> Result<()> {
         self.as_mut()
             .map_or(Ok(()), |to| to.change(change, at, connection))
+    }
+
+    fn wants_all(&self) -> bool {
+        self.as_ref().is_some_and(T::wants_all)
     }
 
     fn exec(&mut self, at: BootTime, pid: u32) {
@@ -194,7 +212,7 @@ impl Course {
     /// # Errors
     /// Where the observer fails.
     pub fn hear(&mut self, event: Option<&Event>, observer: &mut impl Observer) -> Result<()> {
-        self.told += 1;
+        self.note_record();
         if let Some(event) = event {
             self.happens(event, observer)
         } else {
@@ -203,17 +221,13 @@ impl Course {
         }
     }
 
-    /// Hears of a record that stands for several events, or for none that is new.
-    ///
-    /// # Errors
-    /// Where the observer fails.
-    pub fn hear_all(&mut self, events: &[Event], observer: &mut impl Observer) -> Result<()> {
+    /// Counts a record that is not heard of as it is: it stands for several events, or
+    /// for one that is put off.
+    pub fn note_record(&mut self) {
         self.told += 1;
-        let mut events = events.iter();
-        events.try_for_each(|event| self.happens(event, observer))
     }
 
-    /// Learns of an event that no record told.
+    /// Learns of an event, whatever told of it.
     ///
     /// # Errors
     /// Where the observer fails.
@@ -233,6 +247,20 @@ impl Course {
             table.apply(event, telling(&mut outcome, observer));
         }
         outcome
+    }
+
+    /// Whether [`Course::passes`] may learn of this one.
+    #[must_use]
+    pub fn lets_pass(&self, sock: u64) -> bool {
+        self.selection.admits_all() && self.table.takes_whole(sock)
+    }
+
+    /// Learns of a connection that came and went, of which nothing was told before, where
+    /// no observer wants to hear all of it: see [`Table::apply_whole`].
+    pub fn passes(&mut self, events: impl Iterator<Item = Event>) {
+        let heard = &mut self.heard;
+        let events = events.inspect(|event| *heard = event.at().max(*heard));
+        self.table.apply_whole(events);
     }
 
     /// Learns what is no record.

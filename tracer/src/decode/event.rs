@@ -157,6 +157,16 @@ pub struct Figures {
     pub srtt_us: u32,
 }
 
+/// Errno values of connect(2) that do not mean failure: EINTR, EALREADY and
+/// EINPROGRESS, and the kernel's own ERESTARTSYS, where the call goes on.
+const CONNECT_GOES_ON: [i32; 4] = [4, 114, 115, 512];
+
+/// Whether connect(2) has failed that returned this errno.
+#[must_use]
+pub fn has_connect_failed(errno: i32) -> bool {
+    errno != 0 && !CONNECT_GOES_ON.contains(&errno)
+}
+
 /// Something that happened in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event {

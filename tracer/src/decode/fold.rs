@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 use rustc_hash::FxHashMap;
-use tracer_common::event::{FoldRecord, Header, PHASES, Phase, flag, kind, opened, phase, reset};
+use tracer_common::event::{
+    FoldRecord, Header, PHASES, Phase, flag, is_freed_with, kind, opened, phase, reset,
+};
 
 use super::{
-    Circumstance, Comm, DecodeError, Event, NO_FD, ends, figures, how, owner, read, stack, state,
+    Circumstance, Comm, DecodeError, Ends, Event, Figures, Owner, ends, event::has_connect_failed,
+    figures, how, owner, read, stack, state,
 };
 use crate::{clock::BootTime, tcp::State};
 
@@ -40,7 +43,7 @@ impl Folded {
     ///
     /// # Errors
     /// [`DecodeError`] where it is not what the kernel side writes.
-    pub fn ends(&mut self, record: &FoldRecord) -> Result<ArrayVec<Event, PARTS>, DecodeError> {
+    pub fn ends(&mut self, record: &FoldRecord) -> Result<Story, DecodeError> {
         let told = match self.told.is_empty() {
             true => 0,
             false => self
@@ -48,28 +51,32 @@ impl Folded {
                 .remove(&record.header.sock)
                 .map_or(0, |told| told.0),
         };
-        let parts = parts(record)?;
-        let new = parts.into_iter().filter(|(bit, _)| told & bit == 0);
-        Ok(new.map(|(_, event)| event).collect())
+        let mut story = Story::of(record)?;
+        story.is_all = told == 0;
+        story.parts.retain(|part| told & part.bit == 0);
+        Ok(story)
     }
 
     /// What a connection that is folded still has to tell, up to `until`. What happened
     /// after that may be written half.
-    pub fn looks(&mut self, record: &FoldRecord, until: BootTime) -> ArrayVec<Event, PARTS> {
+    pub fn looks(
+        &mut self,
+        record: &FoldRecord,
+        until: BootTime,
+    ) -> impl Iterator<Item = Event> + use<> {
         // Half written, then: the next look, or its record, will do.
-        let Ok(parts) = parts(record) else {
-            return ArrayVec::new();
-        };
-        let (told, look) = self.told.entry(record.header.sock).or_default();
-        *look = self.looks;
-        let mut new = ArrayVec::new();
-        for (bit, event) in parts {
-            if *told & bit == 0 && event.at() <= until {
-                *told |= bit;
-                new.push(event);
-            }
-        }
-        new
+        let story = Story::of(record).ok().map(|mut story| {
+            let (told, look) = self.told.entry(record.header.sock).or_default();
+            *look = self.looks;
+            let before = *told;
+            story.parts.retain(|part| {
+                let is_new = before & part.bit == 0 && part.at <= until;
+                *told |= if is_new { part.bit } else { 0 };
+                is_new
+            });
+            story.events()
+        });
+        story.into_iter().flatten()
     }
 
     /// All that are folded have been looked at, and the ring was read before.
@@ -81,102 +88,237 @@ impl Folded {
     }
 }
 
-/// Each event with a bit of its own, in the order of time.
-fn parts(record: &FoldRecord) -> Result<ArrayVec<(u16, Event), PARTS>, DecodeError> {
-    let sock = record.header.sock;
-    let ends = ends(&record.addresses)?;
-    let owner = owner(
-        &record.header,
-        Comm(record.comm),
-        record.fd,
-        stack(record.stack)?,
-    );
-    let born = BootTime::from_ns(record.header.ts_ns);
-    let mut parts = ArrayVec::new();
-    if record.opened != opened::NOT {
-        let event = Event::State {
-            at: born,
-            sock,
-            ends,
-            old: State::Close,
-            new: State::SynSent,
-            how: Circumstance::default(),
-            task: owner,
+/// What a record stands for: all that its events are made of, once each.
+pub struct Story {
+    /// The socket's name.
+    pub sock: u64,
+    /// Nothing was told before.
+    is_all: bool,
+    ends: Ends,
+    owner: Owner,
+    figures: Figures,
+    /// By time.
+    parts: ArrayVec<Part, PARTS>,
+}
+
+/// One event.
+#[derive(Clone, Copy)]
+struct Part {
+    at: BootTime,
+    /// Each has its own.
+    bit: u16,
+    what: What,
+}
+
+#[derive(Clone, Copy)]
+enum What {
+    Opens,
+    ConnectReturns {
+        errno: i32,
+        latency_us: u32,
+    },
+    Accepted,
+    LetGo {
+        exiting: bool,
+    },
+    Reset {
+        by_us: bool,
+    },
+    Lingers {
+        state: State,
+        stays_ms: u32,
+    },
+    Moves {
+        old: State,
+        new: State,
+        flags: u8,
+        shutdown: u8,
+        error: i32,
+    },
+}
+
+impl Story {
+    fn of(record: &FoldRecord) -> Result<Self, DecodeError> {
+        let mut parts = ArrayVec::new();
+        let mut add = |ns, bit, what| {
+            let at = BootTime::from_ns(ns);
+            parts.push(Part { at, bit, what });
         };
-        parts.push((1, event));
+        let born = record.header.ts_ns;
+        if record.opened != opened::NOT {
+            add(born, 1, What::Opens);
+        }
+        if record.opened == opened::AND_RETURNED {
+            let latency_us = record.latency_us;
+            let what = What::ConnectReturns {
+                errno: record.ret.saturating_neg().max(0),
+                latency_us,
+            };
+            add(born.saturating_add(us_to_ns(latency_us)), 1 << 1, what);
+        }
+        if record.accepted_ns != 0 {
+            add(record.accepted_ns, 1 << 2, What::Accepted);
+        }
+        if record.closed_ns != 0 {
+            let exiting = u32::from(record.closed_flags) & flag::EXITING != 0;
+            add(record.closed_ns, 1 << 3, What::LetGo { exiting });
+        }
+        let phases = record.phases.iter().take(record.count.into());
+        for (index, phase) in phases.enumerate() {
+            add(phase.ts_ns, 1 << (4 + index), What::of(phase)?);
+        }
+        parts.sort_by_key(|part| part.at);
+        Ok(Self {
+            sock: record.header.sock,
+            is_all: true,
+            ends: ends(&record.addresses)?,
+            owner: owner(
+                &record.header,
+                Comm(record.comm),
+                record.fd,
+                stack(record.stack)?,
+            ),
+            figures: figures(&record.figures),
+            parts,
+        })
     }
-    if record.opened == opened::AND_RETURNED {
-        let took = Duration::from_micros(record.latency_us.into());
-        let event = Event::Connect {
-            at: born + took,
-            sock,
-            errno: record.ret.saturating_neg().max(0),
-            latency_ns: u64::from(record.latency_us) * 1_000,
+
+    /// Whether it is all that there is to say of a connection: it was opened, and ended
+    /// without an error or a reset, and nothing of it was told before.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let is_birth = |part: &Part| {
+            matches!(
+                part.what,
+                What::Opens
+                    | What::Moves {
+                        old: State::Listen,
+                        new: State::SynRecv,
+                        ..
+                    }
+            )
         };
-        parts.push((1 << 1, event));
+        let frees = |part: &Part| match part.what {
+            What::Moves {
+                new: State::Close,
+                flags,
+                error,
+                ..
+            } => is_freed_with(flags.into(), error),
+            _ => false,
+        };
+        let is_ordinary = |part: &Part| match part.what {
+            What::Moves { old, new, .. } => {
+                new != State::Close && !matches!(old, State::Close | State::Listen)
+            }
+            What::ConnectReturns { errno, .. } => !has_connect_failed(errno),
+            What::Reset { .. } => false,
+            _ => true,
+        };
+        match self.parts.as_slice() {
+            [first, others @ .., last] if self.is_all => {
+                is_birth(first) && others.iter().all(is_ordinary) && frees(last)
+            }
+            _ => false,
+        }
     }
-    if record.accepted_ns != 0 {
-        let event = Event::Accept {
-            at: BootTime::from_ns(record.accepted_ns),
+
+    /// Its events, in order.
+    pub fn events(self) -> impl Iterator<Item = Event> + use<> {
+        let Self {
             sock,
+            is_all: _,
             ends,
             owner,
-            state: State::Established,
+            figures,
+            parts,
+        } = self;
+        // Whose context a transition has says nothing of the connection.
+        let nobody = Owner {
+            comm: Comm::default(),
+            fd: None,
+            stack: None,
+            ..owner
         };
-        parts.push((1 << 2, event));
-    }
-    if record.closed_ns != 0 {
-        let event = Event::Close {
-            at: BootTime::from_ns(record.closed_ns),
-            sock,
-            exiting: u32::from(record.closed_flags) & flag::EXITING != 0,
-        };
-        parts.push((1 << 3, event));
-    }
-    let nobody = super::owner(&record.header, Comm::default(), NO_FD, None);
-    let phases = record.phases.iter().take(record.count.into());
-    for (index, phase) in phases.enumerate() {
-        let &Phase {
-            ts_ns,
-            value,
-            old,
-            new,
-            flags,
-            shutdown,
-        } = phase;
-        let at = BootTime::from_ns(ts_ns);
-        let event = match old {
-            phase::RESET => Event::Reset {
-                at,
-                sock,
-                by_us: u32::from(new) == reset::SENT,
-            },
-            phase::TIME_WAIT => Event::TimeWait {
-                at,
-                sock,
-                state: state(new.into())?,
-                stays: Duration::from_millis(u64::try_from(value).unwrap_or(0)),
-            },
-            _ => {
-                let new = state(new.into())?;
-                Event::State {
+        parts
+            .into_iter()
+            .map(move |Part { at, what, .. }| match what {
+                What::Opens => Event::State {
                     at,
                     sock,
                     ends,
-                    old: state(old.into())?,
+                    old: State::Close,
+                    new: State::SynSent,
+                    how: Circumstance::default(),
+                    task: owner,
+                },
+                What::ConnectReturns { errno, latency_us } => Event::Connect {
+                    at,
+                    sock,
+                    errno,
+                    latency_ns: us_to_ns(latency_us),
+                },
+                What::Accepted => Event::Accept {
+                    at,
+                    sock,
+                    ends,
+                    owner,
+                    state: State::Established,
+                },
+                What::LetGo { exiting } => Event::Close { at, sock, exiting },
+                What::Reset { by_us } => Event::Reset { at, sock, by_us },
+                What::Lingers { state, stays_ms } => Event::TimeWait {
+                    at,
+                    sock,
+                    state,
+                    stays: Duration::from_millis(stays_ms.into()),
+                },
+                What::Moves {
+                    old,
+                    new,
+                    flags,
+                    shutdown,
+                    error,
+                } => Event::State {
+                    at,
+                    sock,
+                    ends,
+                    old,
                     new,
                     how: Circumstance {
-                        figures: (new == State::Close).then(|| figures(&record.figures)),
-                        ..how(new, flags.into(), shutdown.into(), value)
+                        figures: (new == State::Close).then_some(figures),
+                        ..how(new, flags.into(), shutdown.into(), error)
                     },
                     task: nobody,
-                }
-            }
-        };
-        parts.push((1 << (4 + index), event));
+                },
+            })
     }
-    parts.sort_by_key(|(_, event)| event.at());
-    Ok(parts)
+}
+
+impl What {
+    fn of(phase: &Phase) -> Result<Self, DecodeError> {
+        let new = phase.new;
+        Ok(match phase.old {
+            phase::RESET => Self::Reset {
+                by_us: u32::from(new) == reset::SENT,
+            },
+            phase::TIME_WAIT => Self::Lingers {
+                state: state(new.into())?,
+                stays_ms: u32::try_from(phase.value).unwrap_or(0),
+            },
+            old => Self::Moves {
+                old: state(old.into())?,
+                new: state(new.into())?,
+                flags: phase.flags,
+                shutdown: phase.shutdown,
+                error: phase.value,
+            },
+        })
+    }
+}
+
+fn us_to_ns(us: u32) -> u64 {
+    u64::from(us) * 1_000
 }
 
 #[cfg(test)]
@@ -235,7 +377,7 @@ mod tests {
 
     #[test]
     fn a_record_is_told_in_the_order_of_time() -> Result<(), DecodeError> {
-        let events = Folded::default().ends(&client())?;
+        let events: Vec<_> = Folded::default().ends(&client())?.events().collect();
         let order = [
             "10 SynSent",
             "14 Established",
@@ -262,22 +404,22 @@ mod tests {
         let mut folded = Folded::default();
         let at = |ms: u64| BootTime::from_ns(ms * 1_000_000);
         assert_eq!(
-            told(&folded.looks(&client(), at(14))),
+            told(&folded.looks(&client(), at(14)).collect::<Vec<_>>()),
             ["10 SynSent", "14 Established"]
         );
         folded.end_looks();
-        assert!(folded.looks(&client(), at(14)).is_empty());
+        assert_eq!(folded.looks(&client(), at(14)).count(), 0);
         folded.end_looks();
-        assert_eq!(folded.ends(&client())?.len(), 5);
+        assert_eq!(folded.ends(&client())?.events().count(), 5);
         // It is forgotten then: this is another connection of the same socket.
-        assert_eq!(folded.ends(&client())?.len(), 7);
+        assert_eq!(folded.ends(&client())?.events().count(), 7);
         Ok(())
     }
 
     #[test]
     fn one_that_is_looked_at_no_more_is_forgotten() {
         let mut folded = Folded::default();
-        folded.looks(&client(), BootTime::END);
+        assert_eq!(folded.looks(&client(), BootTime::END).count(), 7);
         for _ in 0..=FORGOTTEN_AFTER {
             folded.end_looks();
         }
@@ -290,7 +432,7 @@ mod tests {
         record.opened = opened::NOT;
         record.accepted_ns = 19_000_000;
         record.phases[0] = phase(10_000_000, 10, 3);
-        let events = Folded::default().ends(&record)?;
+        let events: Vec<_> = Folded::default().ends(&record)?.events().collect();
         assert_eq!(told(&events)[..2], ["10 SynRecv", "19 Accept"]);
         let Event::Accept { owner, .. } = events[1] else {
             panic!("{events:?}");
@@ -306,8 +448,8 @@ mod tests {
             let mut any = FoldRecord::new_zeroed();
             any.as_mut_bytes().copy_from_slice(&filled);
             let mut folded = Folded::default();
-            let looked = folded.looks(&any, BootTime::from_ns(until)).len();
-            prop_assert!(folded.ends(&any).map_or(0, |rest| rest.len()) + looked <= PARTS);
+            let looked = folded.looks(&any, BootTime::from_ns(until)).count();
+            prop_assert!(folded.ends(&any).map_or(0, |rest| rest.events().count()) + looked <= PARTS);
         }
     }
 }

@@ -78,6 +78,28 @@ impl Refused {
             _ => Self::Failed(text),
         }
     }
+
+    /// From the errno and the log of a program's load. The log runs to pages; its last
+    /// line is the reason, but for its statistics.
+    fn from_verifier(error: &io::Error, log: &str) -> Self {
+        let is_statistic = |line: &str| {
+            ["processed", "stack depth", "verification time"]
+                .iter()
+                .any(|start| line.starts_with(start))
+        };
+        let reason = log
+            .lines()
+            .rev()
+            .find(|line| !line.is_empty() && !is_statistic(line));
+        match reason {
+            // Who may not load at all is told so before anything is verified.
+            Some(reason) if error.raw_os_error() == Some(libc::EACCES) => {
+                Self::Failed(format!("the verifier refuses it: {reason}"))
+            }
+            Some(reason) => Self::from_errno(error, &format!("loading ({reason})")),
+            None => Self::from_errno(error, "loading"),
+        }
+    }
 }
 
 /// Whether the distributor's kernel asks for CAP_SYS_ADMIN where others ask for
@@ -93,25 +115,10 @@ fn is_perf_for_admins() -> bool {
 impl From<ProgramError> for Refused {
     fn from(error: ProgramError) -> Self {
         match &error {
-            // The verifier's log runs to pages; its last line is the reason, but
-            // for its statistics.
             ProgramError::LoadError {
                 io_error,
                 verifier_log,
-            } => {
-                let log = verifier_log.to_string();
-                let reason = log.lines().rev().find(|line| {
-                    let is_statistic = ["processed", "stack depth", "verification time"]
-                        .iter()
-                        .any(|start| line.starts_with(start));
-                    !line.is_empty() && !is_statistic
-                });
-                let what = match reason {
-                    Some(reason) => format!("loading ({reason})"),
-                    None => "loading".to_owned(),
-                };
-                Self::from_errno(io_error, &what)
-            }
+            } => Self::from_verifier(io_error, &verifier_log.to_string()),
             ProgramError::SyscallError(syscall) => {
                 Self::from_errno(&syscall.io_error, syscall.call)
             }
@@ -125,5 +132,41 @@ impl From<ProgramError> for Refused {
             ProgramError::Btf(inner) => Self::Unsupported(inner.to_string()),
             _ => Self::Failed(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(errno: i32, log: &str) -> Refused {
+        Refused::from_verifier(&io::Error::from_raw_os_error(errno), log)
+    }
+
+    #[test]
+    fn what_the_verifier_refuses_is_no_lack_of_privileges() {
+        let log = "0: R1=ctx()\ncombined stack size of 2 calls is 544. Too large\n\
+                   verification time 7 usec\nstack depth 480+64\nprocessed 9 insns\n\n";
+        let told = refused(libc::EACCES, log);
+        assert!(matches!(&told, Refused::Failed(_)), "{told}");
+        assert_eq!(
+            told.to_string(),
+            "failed: the verifier refuses it: combined stack size of 2 calls is 544. Too large"
+        );
+        assert!(told.advice().contains("report"));
+    }
+
+    #[test]
+    fn who_may_not_load_is_told_so() {
+        for (errno, log) in [(libc::EPERM, ""), (libc::EACCES, ""), (libc::EPERM, "x\n")] {
+            let told = refused(errno, log);
+            assert!(matches!(&told, Refused::NotPermitted(_)), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_helper_that_this_kernel_has_not_is_unsupported() {
+        let told = refused(libc::EINVAL, "unknown func bpf_ktime_get_boot_ns#125\n");
+        assert!(matches!(&told, Refused::Unsupported(_)), "{told}");
     }
 }

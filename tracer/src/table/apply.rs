@@ -1,23 +1,19 @@
 //! What each event does to the table.
 
 use super::{
-    Change, Origin, Table,
+    Change, Entry, Hears, Origin, Table,
     connection::{ConnId, ConnectReturn, Connection},
     end, ending,
 };
 use crate::{
     clock::BootTime,
-    decode::{Circumstance, Ends, Event, Owner},
+    decode::{Circumstance, Ends, Event, Owner, event::has_connect_failed},
     tcp::{Known, OwnerKnown, Role, State},
 };
 
 /// How long after a transition the same one is not another: as much as softirqs may
 /// bring in between two programs on one tracepoint.
 const REPEATED_MS: u64 = 100;
-
-/// Errno values of connect(2) that do not mean failure: EINTR, EALREADY and
-/// EINPROGRESS, and the kernel's own ERESTARTSYS, where the call goes on.
-const CONNECT_GOES_ON: [i32; 4] = [4, 114, 115, 512];
 
 impl Table {
     /// Applies one event; `tell` hears of each change, in order.
@@ -137,9 +133,6 @@ impl Table {
         tell: &mut impl FnMut(Change, BootTime, &Connection),
     ) {
         self.note_freed(sock);
-        self.subflows.remove(&sock);
-        self.last_freed.rotate_right(1);
-        self.last_freed[0] = sock;
         let resets = self.hears.resets;
         match self.entries.get_mut(&sock) {
             Some(entry) if resets && entry.connection.is_reset_orphan() => {
@@ -189,17 +182,8 @@ impl Table {
             self.gone(at, sock, tell);
         }
         let generation = self.generation_after(before);
-        let mut connection = Connection::new(ConnId { sock, generation }, ends, role, state);
-        connection.opened_at = Some(at);
-        connection.state_at = Some(at);
-        connection.history.push((state, at));
-        if let Some(owner) = owner {
-            let known = match role {
-                Role::Listener => OwnerKnown::Listen,
-                _ => OwnerKnown::Connect,
-            };
-            connection.own(owner, known);
-        }
+        let id = ConnId { sock, generation };
+        let connection = Connection::born(at, id, ends, (role, state), owner);
         if self.insert(connection, Origin::Opened)
             && let Some(entry) = self.entries.get(&sock)
         {
@@ -225,50 +209,18 @@ impl Table {
         let Some(entry) = self.entries.get_mut(&sock) else {
             return;
         };
-        let connection = &mut entry.connection;
-        if connection.state != old && !self.warming_up {
-            // A transition in between was lost.
-            connection.known = Known::Repaired;
-        }
-        let was_let_go = connection.app_closed_at.is_some();
-        // Where nothing hooks `tcp_time_wait`; a breakpoint there may be passed over, too.
-        if connection.linger.is_none()
-            && let Some(state) = ending::lingers(old, new, how)
-        {
-            connection.note_linger(at, state, ending::TIME_WAIT);
-            entry.lingers_perhaps = true;
+        let moved = entry.moves(at, ends, (old, new), how, self.hears, self.warming_up);
+        if moved.may_linger {
             self.held_back.push((at, sock));
         }
-        connection.enter(at, ends, new);
-        let measured = (connection.tx_bytes, connection.rx_bytes);
-        if let Some(figures) = how.figures {
-            connection.set_figures(figures);
+        if moved.lets_go {
+            tell(Change::AppClosed, at, &entry.connection);
         }
-        connection.note_end(at, (old, new), how, self.hears);
-        if new == State::Close && how.figures.is_some() {
-            connection.note_quiet(at, measured, how.error);
-        }
-        let lets_go = !was_let_go && connection.app_closed_at.is_some();
-        if lets_go {
-            tell(Change::AppClosed, at, connection);
-        }
-
-        let change = match new {
-            State::Established => Change::Established,
-            State::Close if old == State::SynSent && how.error != 0 => {
-                entry.failure_told = true;
-                Change::ConnectFailed
-            }
-            State::Close if connection.linger.is_some() && !entry.lingers_perhaps => {
-                Change::TimeWait
-            }
-            _ => Change::State,
-        };
-        tell(change, at, connection);
-        if change == Change::ConnectFailed {
+        tell(moved.change, at, &entry.connection);
+        if moved.change == Change::ConnectFailed {
             self.sites.failed(entry.site);
         }
-        if new == State::Close && connection.app_closed_at.is_some() {
+        if new == State::Close && entry.connection.app_closed_at.is_some() {
             end(entry, &mut self.counters, &mut self.sites);
         }
     }
@@ -336,11 +288,8 @@ impl Table {
         let Some(entry) = self.entries.get_mut(&sock) else {
             return;
         };
-        entry.connection.connect = Some(ConnectReturn {
-            errno,
-            latency_us: u32::try_from(latency_ns / 1_000).unwrap_or(u32::MAX),
-        });
-        if errno != 0 && !CONNECT_GOES_ON.contains(&errno) && !entry.failure_told {
+        entry.connection.connect = Some(ConnectReturn::new(errno, latency_ns));
+        if has_connect_failed(errno) && !entry.failure_told {
             entry.failure_told = true;
             entry.connection.error = errno;
             self.sites.failed(entry.site);
@@ -382,6 +331,66 @@ impl Table {
             Role::Server
         } else {
             Role::Client
+        }
+    }
+}
+
+/// What a transition comes to.
+pub(super) struct Moved {
+    change: Change,
+    /// The program let go with it.
+    lets_go: bool,
+    /// It may have left a mini-socket, which is concluded.
+    may_linger: bool,
+}
+
+impl Entry {
+    /// Takes in a transition.
+    pub(super) fn moves(
+        &mut self,
+        at: BootTime,
+        ends: Ends,
+        (old, new): (State, State),
+        how: Circumstance,
+        hears: Hears,
+        warming_up: bool,
+    ) -> Moved {
+        let connection = &mut self.connection;
+        if connection.state != old && !warming_up {
+            // A transition in between was lost.
+            connection.known = Known::Repaired;
+        }
+        let was_let_go = connection.app_closed_at.is_some();
+        // Where nothing hooks `tcp_time_wait`; a breakpoint there may be passed over, too.
+        let lingers = ending::lingers(old, new, how).filter(|_| connection.linger.is_none());
+        if let Some(state) = lingers {
+            connection.note_linger(at, state, ending::TIME_WAIT);
+            self.lingers_perhaps = true;
+        }
+        connection.enter(at, ends, new);
+        let measured = (connection.tx_bytes, connection.rx_bytes);
+        if let Some(figures) = how.figures {
+            connection.set_figures(figures);
+        }
+        connection.note_end(at, (old, new), how, hears);
+        if new == State::Close && how.figures.is_some() {
+            connection.note_quiet(at, measured, how.error);
+        }
+        let change = match new {
+            State::Established => Change::Established,
+            State::Close if old == State::SynSent && how.error != 0 => {
+                self.failure_told = true;
+                Change::ConnectFailed
+            }
+            State::Close if connection.linger.is_some() && !self.lingers_perhaps => {
+                Change::TimeWait
+            }
+            _ => Change::State,
+        };
+        Moved {
+            change,
+            lets_go: !was_let_go && connection.app_closed_at.is_some(),
+            may_linger: lingers.is_some(),
         }
     }
 }

@@ -227,6 +227,15 @@ pub struct ConnectReturn {
     pub latency_us: u32,
 }
 
+impl ConnectReturn {
+    pub(super) fn new(errno: i32, latency_ns: u64) -> Self {
+        Self {
+            errno,
+            latency_us: u32::try_from(latency_ns / 1_000).unwrap_or(u32::MAX),
+        }
+    }
+}
+
 /// One connection (or listener) of this host.
 #[derive(Clone, Debug)]
 pub struct Connection {
@@ -340,6 +349,28 @@ impl Connection {
             quiet_ms: None,
             raced: false,
         }
+    }
+
+    /// One that comes to be, and who opens it, where that is known.
+    pub(super) fn born(
+        at: BootTime,
+        id: ConnId,
+        ends: Ends,
+        (role, state): (Role, State),
+        owner: Option<Owner>,
+    ) -> Self {
+        let mut connection = Self::new(id, ends, role, state);
+        connection.opened_at = Some(at);
+        connection.state_at = Some(at);
+        connection.history.push((state, at));
+        if let Some(owner) = owner {
+            let known = match role {
+                Role::Listener => OwnerKnown::Listen,
+                _ => OwnerKnown::Connect,
+            };
+            connection.own(owner, known);
+        }
+        connection
     }
 
     /// Takes over a snapshot's figures, and notes whether they show it revived, or

@@ -20,6 +20,7 @@ pub mod lingers;
 mod repair;
 pub mod site;
 mod sites;
+mod whole;
 
 use connection::Connection;
 pub use ending::Hears;
@@ -88,6 +89,20 @@ struct Entry {
     /// It was freed then, and that is not told yet: whose RST ended an orphan is
     /// heard after it.
     freed_at: Option<BootTime>,
+}
+
+impl Entry {
+    fn new(connection: Connection, site: Option<SiteIndex>, origin: Origin) -> Self {
+        Self {
+            connection,
+            site,
+            origin,
+            ended: false,
+            failure_told: false,
+            lingers_perhaps: false,
+            freed_at: None,
+        }
+    }
 }
 
 // A million live connections are followed at once.
@@ -298,15 +313,7 @@ impl Table {
             .owner
             .filter(|_| counts)
             .map(|owner| self.sites.enter(&connection, &owner, origin));
-        let entry = Entry {
-            connection,
-            site,
-            origin,
-            ended: false,
-            failure_told: false,
-            lingers_perhaps: false,
-            freed_at: None,
-        };
+        let entry = Entry::new(connection, site, origin);
         if !counts {
             let end = (entry.connection.netns, entry.connection.local.port());
             *self.listening.entry(end).or_insert(0) += 1;

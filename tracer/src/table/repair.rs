@@ -117,6 +117,9 @@ impl Table {
 
     /// A socket is being freed.
     pub(super) fn note_freed(&mut self, sock: u64) {
+        self.subflows.remove(&sock);
+        self.last_freed.rotate_right(1);
+        self.last_freed[0] = sock;
         let Some(freed) = &mut self.freed else {
             return;
         };

@@ -228,7 +228,7 @@ fn a_plan_that_is_refused_says_what_to_do() -> Result<()> {
 #[test]
 fn after_attaching_only_what_is_needed_is_left() -> Result<()> {
     let user = User::without(&[], Tracefs::NotMounted)?;
-    let holder = Holder::start(&[])?;
+    let holder = Holder::start(&[], &["churn"])?;
     let kept = kept()?;
     for (mut command, bounded) in [(Command::new(program()), true), (user.command(), false)] {
         command.args(with_plan(["leaks", "--for", "4s", "--format", "json"]));

@@ -57,7 +57,10 @@ fn ring_records_decode() -> Result<()> {
             let record = after.split_at_checked(length);
             let (record, after) = record.with_context(|| format!("{path:?} is cut short"))?;
             if let Some(folded) = fold::record(record) {
-                ensure!(Folded::default().ends(&folded)?.len() == 8, "{path:?}");
+                ensure!(
+                    Folded::default().ends(&folded)?.events().count() == 8,
+                    "{path:?}"
+                );
             } else {
                 decode(record).with_context(|| format!("{path:?}: {record:?}"))?;
             }

@@ -13,6 +13,7 @@ mod call_sites;
 mod hearing;
 mod script;
 mod using;
+mod whole;
 
 #[test]
 fn a_client_that_closes_first_leaves_time_wait() {

@@ -100,10 +100,14 @@ fn ended(tcpleak: Tcpleak, sockets: usize) -> Result<Vec<Value>> {
 
 /// Waits until that many sockets are gone, and ends the trace.
 fn finished(tcpleak: Tcpleak, sockets: usize) -> Result<Finished> {
+    let (mut read, mut gone) = (0, 0);
     let waited = wait_for("all sockets to be gone", || {
-        let events = tcpleak.lines()?;
-        let gone = ROLES.map(|role| of(&events, "gone", role).count());
-        Ok((gone.iter().sum::<usize>() >= sockets).then_some(()))
+        let events = tcpleak.lines_after(&mut read)?;
+        gone += ROLES
+            .map(|role| of(&events, "gone", role).count())
+            .iter()
+            .sum::<usize>();
+        Ok((gone >= sockets).then_some(()))
     });
     let finished = tcpleak.interrupt()?;
     waited.with_context(|| {

@@ -20,14 +20,16 @@ use crate::support::{
     tcpleak::{self, with_plan},
 };
 
-/// Holds a connection to itself and opens others all the time, for an instant
+/// Holds a connection to itself and, if told to, opens others all the time, for an instant
 /// each: no snapshot tells their file descriptors.
 const HOLDER: &str = "
-import socket, time
+import signal, socket, sys, time
 listener = socket.create_server(('127.0.0.1', 0))
 held = socket.create_connection(listener.getsockname())
 held_too, _ = listener.accept()
 print(held.fileno(), flush=True)
+while sys.argv[1:] != ['churn']:
+    signal.pause()
 while True:
     client = socket.create_connection(listener.getsockname())
     server, _ = listener.accept()
@@ -118,15 +120,18 @@ impl User {
             words,
             program,
             directory,
-            own: Holder::start(&[])?,
-            other: Holder::start(&[
-                "unshare",
-                "--net",
-                "sh",
-                "-c",
-                "ip link set lo up; exec \"$@\"",
-                "sh",
-            ])?,
+            own: Holder::start(&[], &["churn"])?,
+            other: Holder::start(
+                &[
+                    "unshare",
+                    "--net",
+                    "sh",
+                    "-c",
+                    "ip link set lo up; exec \"$@\"",
+                    "sh",
+                ],
+                &[],
+            )?,
         };
         // Where eBPF maps count as locked memory.
         Ok(if is_before(5, 11)? {
@@ -246,11 +251,12 @@ pub(super) struct Holder {
 }
 
 impl Holder {
-    pub(super) fn start(within: &[&str]) -> Result<Self> {
+    pub(super) fn start(within: &[&str], args: &[&str]) -> Result<Self> {
         let words: Vec<&str> = within
             .iter()
             .copied()
             .chain(["python3", "-c", HOLDER])
+            .chain(args.iter().copied())
             .collect();
         let mut child = Running(
             Command::new(words[0])

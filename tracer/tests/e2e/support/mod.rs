@@ -40,8 +40,9 @@ pub(crate) fn patience() -> Duration {
     Duration::from_secs(seconds.unwrap_or(60))
 }
 
-/// Between two looks at a condition.
-const PAUSE: Duration = Duration::from_millis(20);
+/// So many times a condition is looked at while there is patience: where all is slow, a
+/// look is, too.
+const LOOKS: u32 = 1_500;
 
 /// Looks again and again until there is something to see.
 pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
@@ -54,6 +55,6 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>
         if start.elapsed() > patience {
             bail!("waited {patience:?} for {what}");
         }
-        thread::sleep(PAUSE);
+        thread::sleep(patience / LOOKS);
     }
 }

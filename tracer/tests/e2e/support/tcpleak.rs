@@ -168,7 +168,10 @@ impl Tcpleak {
 
     /// Waits until a line that `is_it` has been printed.
     pub(crate) fn wait_line(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Result<Value> {
-        wait_for(what, || Ok(self.lines()?.into_iter().find(&is_it)))
+        let mut read = 0;
+        wait_for(what, || {
+            Ok(self.lines_after(&mut read)?.into_iter().find(&is_it))
+        })
     }
 
     /// Waits until it ends by itself. Of a run that ended well, the records must
