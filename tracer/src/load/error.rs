@@ -1,4 +1,4 @@
-//! Why something could not be attached, and what to do: unsupported, not
+//! Why a probe could not be attached, and what to do: unsupported, not
 //! permitted and failed are three different things.
 
 use std::io;
@@ -8,16 +8,6 @@ use caps::Capability;
 use thiserror::Error;
 
 use super::{privileges, tracefs::Lack};
-
-/// Why nothing can be traced, and what to do about it.
-#[derive(Debug, Error)]
-#[error("{why}; {fix}")]
-pub struct Blocked {
-    /// What is missing or in the way.
-    pub why: String,
-    /// What the user can do.
-    pub fix: String,
-}
 
 /// A probe that could not be put in place.
 #[derive(Debug, Error)]

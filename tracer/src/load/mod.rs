@@ -35,6 +35,7 @@ use crate::{
 };
 
 mod attach;
+pub mod blocked;
 mod counters;
 pub mod error;
 mod folds;
@@ -44,8 +45,9 @@ mod stacks;
 pub mod tracefs;
 
 use attach::{attach_way, registers, unload};
+use blocked::Blocked;
 use counters::{Counters, missed};
-use error::{Blocked, Refused};
+use error::Refused;
 pub use folds::Folds;
 pub use stacks::Stacks;
 

@@ -6,7 +6,7 @@ use std::thread;
 use anyhow::{Context, Result};
 use caps::{CapSet, Capability, CapsHashSet};
 
-use super::error::Blocked;
+use super::blocked::Blocked;
 
 /// A capability that tcpleak asks for.
 #[derive(Clone, Copy, Debug)]

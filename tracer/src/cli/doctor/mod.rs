@@ -9,7 +9,7 @@ use crate::{
     enrich,
     load::{
         self,
-        error::Blocked,
+        blocked::Blocked,
         privileges::{self, Held, PRIVILEGES, Privilege},
         tracefs::{self, Tracefs},
     },
@@ -18,6 +18,7 @@ use crate::{
     selection::Selection,
     snapshot, view,
 };
+
 mod sockets;
 
 /// Looks at everything, even after something is found missing.
