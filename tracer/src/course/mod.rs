@@ -125,6 +125,10 @@ impl Course {
         self.heard = event.at().max(self.heard);
         let table = &mut self.table;
         let mut outcome = Ok(());
+        // First: it is not wanted because that connection was.
+        table.give_way(event, telling(&mut outcome, observer));
+        outcome?;
+        let mut outcome = Ok(());
         if let Event::Exec { at, pid } = *event {
             observer.exec(at, pid);
         } else if let Event::Exit { at, pid } = *event {

@@ -80,6 +80,69 @@ fn what_the_trace_told_and_nobody_heard_is_unrecorded() -> Result<()> {
     Ok(())
 }
 
+/// What is told, by the ports of both ends.
+#[derive(Default)]
+struct Told(Vec<(Change, u16, u16)>);
+
+impl Observer for Told {
+    fn change(&mut self, change: Change, _: BootTime, connection: &Connection) -> Result<()> {
+        let (local, remote) = (connection.local.port(), connection.remote.port());
+        self.0.push((change, local, remote));
+        Ok(())
+    }
+}
+
+#[test]
+fn a_record_of_another_socket_at_its_address_does_not_speak_of_a_connection() -> Result<()> {
+    use crate::decode::{Circumstance, Ends, Owner};
+    let event = |at, (local, remote): (u16, u16), old, new| Event::State {
+        at: BootTime::from_ns(at),
+        sock: 0xffff_8880_0000_1000,
+        ends: Ends {
+            local: ([127, 0, 0, 1], local).into(),
+            remote: ([127, 0, 0, 1], remote).into(),
+            netns: 1,
+        },
+        old,
+        new,
+        how: Circumstance::default(),
+        task: Owner {
+            pid: 9,
+            tid: None,
+            uid: 0,
+            comm: Comm::default(),
+            fd: None,
+            stack: None,
+        },
+    };
+    let mut course = course();
+    course.setup.by_address = true;
+    course.selection.port = Some(80);
+    let mut course = Course::new(course.setup, course.selection, Standing::default());
+    let mut told = Told::default();
+    for event in [
+        event(1, (0, 80), State::Close, State::SynSent),
+        event(2, (4000, 80), State::SynSent, State::Established),
+        // Its end is lost. This one is not asked for, and would be let through for the
+        // other's sake.
+        event(3, (0, 9999), State::LastAck, State::Close),
+    ] {
+        course.hear(Some(&event), &mut told)?;
+    }
+    assert_eq!(
+        told.0,
+        [
+            (Change::Opened, 0, 80),
+            (Change::Established, 4000, 80),
+            (Change::AppClosed, 4000, 80),
+            (Change::Gone, 4000, 80),
+        ]
+    );
+    assert_eq!(course.table.connections().count(), 0);
+    assert_eq!(course.table.counters().repaired, 1);
+    Ok(())
+}
+
 #[test]
 fn a_start_reads_as_it_was_written() {
     let start = Start {

@@ -1,11 +1,13 @@
 //! What a snapshot may change in the table. Pure; decided in `reconcile`.
 
+use std::net::SocketAddr;
+
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Change, Entry, Origin, Table};
 use crate::{
     clock::BootTime,
-    decode::{Ends, Owner},
+    decode::{Ends, Event, Owner},
     reconcile::Socket,
     table::connection::{ConnId, Connection, Holder, Sample},
     tcp::{Known, OwnerKnown, Role, State},
@@ -281,6 +283,26 @@ impl Table {
         self.gone(at, sock, tell);
     }
 
+    /// Named by address: an event whose ends are not those of the connection that has the
+    /// name is of another socket, and the end of that connection was not heard; or it is
+    /// another connection of the same socket.
+    pub fn give_way(&mut self, event: &Event, mut tell: impl FnMut(Change, BootTime, &Connection)) {
+        let (Event::State { at, sock, ends, .. } | Event::Accept { at, sock, ends, .. }) = *event
+        else {
+            return;
+        };
+        let entry = self.entries.get(&sock).filter(|_| self.by_address);
+        if entry.is_some_and(|entry| is_another(&ends_of(&entry.connection), &ends)) {
+            self.note_left(sock);
+            match *event {
+                Event::State {
+                    old: State::Close, ..
+                } => self.gone(at, sock, &mut tell),
+                _ => self.vanish(sock, at, &mut tell),
+            }
+        }
+    }
+
     /// Named by address: gives a socket that a snapshot brought in, under its
     /// cookie, the name that its records use. Its id stays: it may have been told.
     pub(super) fn rename(&mut self, sock: u64, ends: Ends) -> bool {
@@ -319,6 +341,17 @@ fn note_holding(entry: &mut Entry, sample: Sample) -> bool {
         return true;
     }
     false
+}
+
+/// Whether these are the ends of two connections. A port may not be known yet, or any more,
+/// and a local address may still be unspecified.
+fn is_another(known: &Ends, told: &Ends) -> bool {
+    let differ = |known: SocketAddr, told: SocketAddr, is_other: bool| {
+        known.port() != 0 && told.port() != 0 && is_other
+    };
+    let remote = differ(known.remote, told.remote, known.remote != told.remote);
+    let ports = known.local.port() != told.local.port();
+    known.netns != told.netns || remote || differ(known.local, told.local, ports)
 }
 
 pub(super) fn ends_of(connection: &Connection) -> Ends {
