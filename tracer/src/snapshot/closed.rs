@@ -16,6 +16,7 @@ use rustix::{
 
 use super::{
     answer::{figures, sample},
+    clocks,
     sock_diag::Namespaces,
 };
 use crate::{
@@ -76,10 +77,17 @@ impl Closed {
             is_tcp
         });
         if unlisted.iter().any(|inode| !self.known.contains(inode)) {
-            // Those made since the dump are listed now.
+            // Those made since the dump are listed now, and those that it passed over, as
+            // another one of their hash bucket had gone between two messages.
             let mut again = Snapshot::default();
             namespaces.list(&mut again)?;
-            let listed = inodes(&again);
+            let wanted: FxHashSet<u32> = unlisted.iter().copied().collect();
+            let is_wanted = |socket: &mut Socket| wanted.contains(&socket.sample.inode);
+            let sockets = again.sockets.extract_if(.., is_wanted);
+            let nameless = again.nameless.extract_if(.., is_wanted);
+            snapshot.sockets.extend(sockets);
+            snapshot.nameless.extend(nameless);
+            let listed = inodes(snapshot);
             unlisted.retain(|inode| !listed.contains(inode));
         }
         unlisted.sort_unstable();
@@ -182,6 +190,7 @@ fn socket(holder: &Holder, inode: u32, netns: u32) -> io::Result<Option<Socket>>
         uid: file.st_uid,
         sample: Sample {
             recv_q: ioctl_fionread(&socket)?.try_into().unwrap_or(u32::MAX),
+            at: clocks::boot_time(),
             error_waits: events[0].revents().contains(PollFlags::ERR),
             ..sample(&info, inode)
         },

@@ -67,10 +67,6 @@ impl Gatherer {
         snapshot.existing = existing.all;
         snapshot.ended = clocks::boot_time();
         snapshot.cost = clocks::thread_time().saturating_sub(used);
-        for socket in snapshot.sockets.iter_mut().chain(&mut snapshot.nameless) {
-            // Times in tcp_info are relative to the dump.
-            socket.sample.at = began;
-        }
         Ok(snapshot)
     }
 }

@@ -25,7 +25,7 @@ use nix::{
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{answer, proc_net};
+use super::{answer, clocks, proc_net};
 use crate::reconcile::{Snapshot, Socket};
 
 /// The kernel fills up to 32 KiB a message (`NLMSG_GOODSIZE` and what
@@ -122,6 +122,9 @@ impl Namespaces {
     /// # Errors
     /// Where the kernel does not answer.
     pub(super) fn list(&self, snapshot: &mut Snapshot) -> Result<()> {
+        // Times in tcp_info are relative to the dump.
+        let at = clocks::boot_time();
+        let (from, from_nameless) = (snapshot.sockets.len(), snapshot.nameless.len());
         for (&netns, netlink) in &self.sockets {
             let mut is_whole = true;
             for family in [AF_INET, AF_INET6] {
@@ -138,6 +141,10 @@ impl Namespaces {
                 snapshot.nameless.extend(sockets);
                 snapshot.namespaces.insert(netns);
             }
+        }
+        let listed = snapshot.sockets.iter_mut().skip(from);
+        for socket in listed.chain(snapshot.nameless.iter_mut().skip(from_nameless)) {
+            socket.sample.at = at;
         }
         Ok(())
     }
