@@ -62,7 +62,7 @@ impl Closed {
             |inode: &u32| snapshot.holders.contains_key(inode) && !listed.contains(inode);
         self.others.retain(&is_unlisted);
         self.known.retain(&is_unlisted);
-        let mut unlisted: Vec<u32> = snapshot
+        let mut unlisted: FxHashSet<u32> = snapshot
             .holders
             .keys()
             .copied()
@@ -81,15 +81,18 @@ impl Closed {
             // another one of their hash bucket had gone between two messages.
             let mut again = Snapshot::default();
             namespaces.list(&mut again)?;
-            let wanted: FxHashSet<u32> = unlisted.iter().copied().collect();
-            let is_wanted = |socket: &mut Socket| wanted.contains(&socket.sample.inode);
-            let sockets = again.sockets.extract_if(.., is_wanted);
-            let nameless = again.nameless.extract_if(.., is_wanted);
-            snapshot.sockets.extend(sockets);
-            snapshot.nameless.extend(nameless);
-            let listed = inodes(snapshot);
+            let listed = inodes(&again);
+            let is_found = |socket: &mut Socket| unlisted.contains(&socket.sample.inode);
+            let found: Vec<Socket> = again.sockets.extract_if(.., is_found).collect();
+            // One that has been accepted since was listed without its inode.
+            let cookies: FxHashSet<u64> = found.iter().map(|socket| socket.cookie).collect();
+            snapshot
+                .sockets
+                .retain(|socket| !cookies.contains(&socket.cookie));
+            snapshot.sockets.extend(found);
             unlisted.retain(|inode| !listed.contains(inode));
         }
+        let mut unlisted: Vec<u32> = unlisted.into_iter().collect();
         unlisted.sort_unstable();
         for inode in unlisted {
             self.look_at(inode, snapshot, netns_of);
