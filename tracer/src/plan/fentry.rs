@@ -76,6 +76,9 @@ pub(super) const PLAN: Plan = Plan {
     ],
     blind: &[
         "the fd of connections opened or accepted by io_uring, until a snapshot",
-        "who accepts in a call that waited in accept(2) at the start, until a snapshot",
+        // Where one is attached or taken away, the others lose the returns of calls that are
+        // under way (`bpf_tramp_image_put`, kernel/bpf/trampoline.c).
+        "who accepts in a call that waited in accept(2) at the start, or while another \
+         tracer's program there came or went, until a snapshot",
     ],
 };

@@ -9,7 +9,7 @@ use super::{Actors, ROLES, ended, finished, of, texts, unless_lossy};
 use crate::support::{
     Program, Tcpleak,
     report::{fds, group_of, list, numbers},
-    tcpleak,
+    tcpleak::{self, nobody_comes_or_goes},
 };
 
 /// Connections in each test.
@@ -203,8 +203,10 @@ fn accepted_by_its_thread(threads: usize) -> Result<()> {
     let mut acceptors = Program::start("acceptors", &threads.to_string())?;
     let port = acceptors.hear()?["port"].clone();
     let tcpleak = Tcpleak::watching(&format!("trace --port {port} --format jsonl"))?;
+    let undisturbed = nobody_comes_or_goes();
     acceptors.ask("block")?;
     let accepted = acceptors.ask("connect")?["accepted"].clone();
+    drop(undisturbed);
     let accepted = accepted.as_array().context("no list")?;
     assert_eq!(accepted.len(), threads);
     let finished = finished(tcpleak, 2 * threads)?;

@@ -8,6 +8,7 @@ use std::{
     io::{Read, Seek, SeekFrom},
     os::unix::net::UnixDatagram,
     process::Stdio,
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     thread,
     time::Duration,
 };
@@ -65,6 +66,24 @@ pub(crate) fn unless_lossy<T>(mut run: impl FnMut() -> Result<T>) -> Result<T> {
     run()
 }
 
+/// Held by who attaches probes or takes them away.
+static COMING_OR_GOING: RwLock<()> = RwLock::new(());
+
+/// Until this is dropped no other test attaches probes or takes them away: a trampoline
+/// would lose the returns of calls that are under way (`bpf_tramp_image_put`,
+/// kernel/bpf/trampoline.c). Not to be held where one is started or ended.
+pub(crate) fn nobody_comes_or_goes() -> RwLockWriteGuard<'static, ()> {
+    COMING_OR_GOING
+        .write()
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
+fn comes_or_goes() -> RwLockReadGuard<'static, ()> {
+    COMING_OR_GOING
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Tcpleak {
     /// Starts it with these arguments, separated by spaces.
     pub(crate) fn start(arguments: &str) -> Result<Self> {
@@ -103,6 +122,7 @@ impl Tcpleak {
 
     /// The same by another program, which becomes it.
     pub(crate) fn watching_under(wrapper: &[String], arguments: &str) -> Result<Self> {
+        let _comes = comes_or_goes();
         let mut tcpleak = Self::start_under(wrapper, arguments)?;
         wait_for("tcpleak to be ready", || {
             if let Some(status) = tcpleak.running.0.try_wait()? {
@@ -177,6 +197,7 @@ impl Tcpleak {
     /// Waits until it ends by itself. Of a run that ended well, the records must
     /// balance.
     pub(crate) fn finish(mut self) -> Result<Finished> {
+        let _goes = comes_or_goes();
         let status = self.running.wait()?;
         let finished = Finished {
             code: status.code(),
