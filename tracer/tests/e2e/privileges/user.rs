@@ -27,7 +27,7 @@ import signal, socket, sys, time
 listener = socket.create_server(('127.0.0.1', 0))
 held = socket.create_connection(listener.getsockname())
 held_too, _ = listener.accept()
-print(held.fileno(), flush=True)
+print(held.fileno(), listener.getsockname()[1], flush=True)
 while sys.argv[1:] != ['churn']:
     signal.pause()
 while True:
@@ -201,7 +201,10 @@ impl User {
             c["pid"] == by.pid() && c["fd"] == by.fd && c["known"] == "inherited"
         };
 
-        let trace = self.run(&["trace", "--for", "1s", "--format", "jsonl"])?;
+        // Not those of other tests: they are many for an emulated processor.
+        let port = self.own.port.to_string();
+        let arguments = ["trace", "--for", "1s", "--port", &port, "--format", "jsonl"];
+        let trace = self.run(&arguments)?;
         let lines = String::from_utf8(trace.stdout)?;
         let stderr = std::str::from_utf8(&trace.stderr)?;
         balance::check("", stderr)?;
@@ -247,6 +250,8 @@ impl Drop for User {
 pub(super) struct Holder {
     running: Running,
     fd: i64,
+    /// Of its listener.
+    port: u16,
     netns: u64,
 }
 
@@ -267,10 +272,11 @@ impl Holder {
         let mut line = String::new();
         BufReader::new(child.0.stdout.take().context("no pipe")?).read_line(&mut line)?;
         let netns = fs::metadata(format!("/proc/{}/ns/net", child.0.id()))?.ino();
-        let fd = line.trim().parse().context("the holder did not start")?;
+        let (fd, port) = line.trim().split_once(' ').context("no two numbers")?;
         Ok(Self {
             running: child,
-            fd,
+            fd: fd.parse()?,
+            port: port.parse()?,
             netns,
         })
     }
