@@ -52,7 +52,6 @@ impl Folded {
                 .map_or(0, |told| told.0),
         };
         let mut story = Story::of(record)?;
-        story.is_all = told == 0;
         story.parts.retain(|part| told & part.bit == 0);
         Ok(story)
     }
@@ -92,8 +91,6 @@ impl Folded {
 pub struct Story {
     /// The socket's name.
     pub sock: u64,
-    /// Nothing was told before.
-    is_all: bool,
     ends: Ends,
     owner: Owner,
     figures: Figures,
@@ -170,7 +167,6 @@ impl Story {
         parts.sort_by_key(|part| part.at);
         Ok(Self {
             sock: record.header.sock,
-            is_all: true,
             ends: ends(&record.addresses)?,
             owner: owner(
                 &record.header,
@@ -184,7 +180,7 @@ impl Story {
     }
 
     /// Whether it is all that there is to say of a connection: it was opened, and ended
-    /// without an error or a reset, and nothing of it was told before.
+    /// without an error or a reset. Where something was told before, its opening was first.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         let is_birth = |part: &Part| {
@@ -216,7 +212,7 @@ impl Story {
             _ => true,
         };
         match self.parts.as_slice() {
-            [first, others @ .., last] if self.is_all => {
+            [first, others @ .., last] => {
                 is_birth(first) && others.iter().all(is_ordinary) && frees(last)
             }
             _ => false,
@@ -227,7 +223,6 @@ impl Story {
     pub fn events(self) -> impl Iterator<Item = Event> + use<> {
         let Self {
             sock,
-            is_all: _,
             ends,
             owner,
             figures,

@@ -287,11 +287,15 @@ impl Table {
     /// name is of another socket, and the end of that connection was not heard; or it is
     /// another connection of the same socket.
     pub fn give_way(&mut self, event: &Event, mut tell: impl FnMut(Change, BootTime, &Connection)) {
+        // First: most kernels have cookies, and this is asked of every event.
+        if !self.by_address {
+            return;
+        }
         let (Event::State { at, sock, ends, .. } | Event::Accept { at, sock, ends, .. }) = *event
         else {
             return;
         };
-        let entry = self.entries.get(&sock).filter(|_| self.by_address);
+        let entry = self.entries.get(&sock);
         if entry.is_some_and(|entry| is_another(&ends_of(&entry.connection), &ends)) {
             self.note_left(sock);
             match *event {
@@ -346,12 +350,10 @@ fn note_holding(entry: &mut Entry, sample: Sample) -> bool {
 /// Whether these are the ends of two connections. A port may not be known yet, or any more,
 /// and a local address may still be unspecified.
 fn is_another(known: &Ends, told: &Ends) -> bool {
-    let differ = |known: SocketAddr, told: SocketAddr, is_other: bool| {
-        known.port() != 0 && told.port() != 0 && is_other
-    };
-    let remote = differ(known.remote, told.remote, known.remote != told.remote);
-    let ports = known.local.port() != told.local.port();
-    known.netns != told.netns || remote || differ(known.local, told.local, ports)
+    let are_set = |one: SocketAddr, other: SocketAddr| one.port() != 0 && other.port() != 0;
+    known.netns != told.netns
+        || (are_set(known.remote, told.remote) && known.remote != told.remote)
+        || (are_set(known.local, told.local) && known.local.port() != told.local.port())
 }
 
 pub(super) fn ends_of(connection: &Connection) -> Ends {

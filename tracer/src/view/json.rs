@@ -63,12 +63,10 @@ impl<L: Formatter> Formatter for Harmless<L> {
         out: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        // Most are: looked at by words, not by characters.
-        let bytes = fragment.as_bytes();
-        if bytes.is_ascii() && !bytes.iter().any(u8::is_ascii_control) {
-            return out.write_all(bytes);
-        }
         let mut rest = fragment;
+        if fragment.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return out.write_all(fragment.as_bytes());
+        }
         while let Some((at, c)) = rest.char_indices().find(|&(_, c)| !is_harmless(c)) {
             out.write_all(&rest.as_bytes()[..at])?;
             for unit in c.encode_utf16(&mut [0; 2]) {

@@ -20,7 +20,7 @@ const OF_NO_KERNEL: [&str; 8] = [
 
 /// And of tests that load nothing into the kernel, or hang on hooks that all plans
 /// share: they run with the first plan only.
-const OF_NO_PLAN: [&str; 5] = ["check::", "ps::", "record::", "stop::", "timeline::"];
+const OF_NO_PLAN: [&str; 2] = ["check::", "ps::"];
 
 /// Parts of the names of tests whose outcome hangs on the kernel most: what each
 /// record says, what snapshots find, and where a task's registers lie.

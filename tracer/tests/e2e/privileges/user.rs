@@ -272,7 +272,8 @@ impl Holder {
         let mut line = String::new();
         BufReader::new(child.0.stdout.take().context("no pipe")?).read_line(&mut line)?;
         let netns = fs::metadata(format!("/proc/{}/ns/net", child.0.id()))?.ino();
-        let (fd, port) = line.trim().split_once(' ').context("no two numbers")?;
+        let numbers = line.trim().split_once(' ');
+        let (fd, port) = numbers.context("the holder did not start")?;
         Ok(Self {
             running: child,
             fd: fd.parse()?,
