@@ -4,6 +4,8 @@
 //! out to write ends in exactly one of the first slots, so made = [`SUBMITTED`] +
 //! [`RING_FULL`].
 
+use crate::pair::Pair;
+
 /// Written to the ring.
 pub const SUBMITTED: u32 = 0;
 /// Lost: the ring was full.
@@ -13,21 +15,22 @@ pub const RING_FULL: u32 = 1;
 pub const NOT_FOLLOWED: u32 = 2;
 /// No record, but a notice: a system call is not remembered, for want of room.
 pub const CALL_FORGOTTEN: u32 = 3;
-/// No record, but a notice: the kernel skipped the first program of a pair, as it
-/// had been interrupted, and the second did its work.
-pub const TAKEN_OVER: u32 = 4;
 /// No record, but a notice: a connection is told without the call stack of who
 /// opened or accepted it. Two stacks wanted the same place in the map of stacks, or
 /// there was nothing to walk (a kernel thread, memory paged out), or the process opens
 /// more than [`crate::config::STACKS_A_WINDOW`].
-pub const NO_STACK: u32 = 5;
+pub const NO_STACK: u32 = 4;
 /// No record, but a notice: a process of the traced command is not followed, for want
 /// of room. Nothing is written about it and what it starts.
-pub const PROCESS_LEFT_OUT: u32 = 6;
+pub const PROCESS_LEFT_OUT: u32 = 5;
 /// No record, but a notice: a stack that frame pointers do not show was not copied
 /// either, since the ring had no room for anything so large.
-pub const NOT_COPIED: u32 = 7;
+pub const NOT_COPIED: u32 = 6;
+/// No record, but a notice: the kernel skipped the first program of a pair, as it
+/// had been interrupted, and the second did its work. A slot for each of
+/// [`Pair::ALL`].
+pub const TAKEN_OVER: u32 = 7;
 /// How many slots there are.
-pub const COUNTERS: u32 = 8;
+pub const COUNTERS: u32 = TAKEN_OVER + Pair::ALL.len() as u32;
 /// And how long a CPU's row of them is: whole cache lines of 64 bytes.
 pub const COUNTERS_PER_CPU: u32 = COUNTERS.next_multiple_of(8);

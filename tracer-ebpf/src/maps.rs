@@ -14,6 +14,7 @@ use tracer_common::{
     drop::COUNTERS_PER_CPU,
     event::FoldRecord,
     offsets::{self, Offsets},
+    pair::Pair,
 };
 
 use crate::stack::{ASKERS, Copy};
@@ -29,7 +30,7 @@ pub static COUNTS: Array<u64> = Array::with_max_entries(COUNTERS_PER_CPU, BPF_F_
 
 /// What the first of two programs has in hand: see [`crate::turn`].
 #[map]
-pub static MARKS: PerCpuArray<Mark> = PerCpuArray::with_max_entries(PAIRS * SLOTS, 0);
+pub static MARKS: PerCpuArray<Mark> = PerCpuArray::with_max_entries((ENDS + 1) * SLOTS, 0);
 
 /// The system call that a task is in. Key: `bpf_get_current_pid_tgid`.
 #[map]
@@ -113,10 +114,11 @@ pub struct Budget {
 /// address, and what happens to it.
 pub type Mark = [u64; 2];
 
-/// What leaves marks: the values of [`crate::turn::Pair`].
-pub const PAIRS: u32 = 6;
+/// The last row of marks: see [`crate::turn::note_end`]. Those before it are of the pairs
+/// that no call in [`CALLS`] tells apart.
+pub const ENDS: u32 = Pair::Close as u32 + 1;
 
-/// Marks of each.
+/// Marks in a row.
 pub const SLOTS: u32 = 64;
 
 /// A system call in progress.

@@ -12,24 +12,13 @@
 use core::ptr::{read_volatile, write_volatile};
 
 use tracer_common::drop::TAKEN_OVER;
+pub use tracer_common::pair::Pair;
 
 use crate::{
     emit::count,
-    maps::{MARKS, Mark, SLOTS, knob},
+    maps::{ENDS, MARKS, Mark, SLOTS, knob},
     sock::Sock,
 };
-
-/// What two programs take turns on.
-#[derive(Clone, Copy)]
-pub enum Pair {
-    State,
-    Gone,
-    ResetSent,
-    ResetReceived,
-    Close,
-    /// No pair: see [`note_end`].
-    End,
-}
 
 /// Which of the two this program is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -63,12 +52,18 @@ impl Turn {
                 if was_first {
                     set(mark, NONE);
                 } else {
-                    count(TAKEN_OVER);
+                    count_taken_over(pair);
                 }
                 !was_first
             }
         }
     }
+}
+
+/// The second program of `pair` does what the first did not come to.
+#[inline(always)]
+pub fn count_taken_over(pair: Pair) {
+    count(TAKEN_OVER + pair as u32);
 }
 
 /// Remembers that a socket's end has been told: it is freed next, on this CPU.
@@ -101,7 +96,7 @@ fn end_of(sk: &Sock) -> Option<*mut Mark> {
     } else {
         sk.known_name() as u32 % SLOTS
     };
-    MARKS.get_ptr_mut(Pair::End as u32 * SLOTS + slot)
+    MARKS.get_ptr_mut(ENDS * SLOTS + slot)
 }
 
 #[inline(always)]

@@ -4,19 +4,17 @@
 use core::ffi::c_void;
 
 use aya_ebpf::programs::tracing::StackIdContext;
-use tracer_common::{
-    drop::TAKEN_OVER,
-    event::{AcceptRecord, NO_FD, kind},
-};
+use tracer_common::event::{AcceptRecord, NO_FD, kind};
 
 use crate::{
-    emit::{count, emit},
+    emit::emit,
     filter,
     fold::Fold,
     maps::{ACCEPT, CALLS, Call},
     sock::Sock,
     stack::{self, Asker, Stack},
     task,
+    turn::{Pair, count_taken_over},
 };
 
 /// The current task enters accept(2) or accept4(2).
@@ -60,7 +58,7 @@ pub fn on_return_again(fd: i32) {
     if CALLS.remove(task::pid_tgid()).is_err() {
         return;
     }
-    count(TAKEN_OVER);
+    count_taken_over(Pair::AcceptReturn);
     if let Some(sk) = accepted(fd) {
         report(&sk, fd, || Stack::NONE);
     }

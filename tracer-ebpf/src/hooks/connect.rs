@@ -3,7 +3,7 @@
 use aya_ebpf::EbpfContext;
 use aya_log_ebpf::warn;
 use tracer_common::{
-    drop::{CALL_FORGOTTEN, TAKEN_OVER},
+    drop::CALL_FORGOTTEN,
     event::{ConnectRecord, NO_FD, kind},
 };
 
@@ -12,7 +12,7 @@ use crate::{
     fold::Fold,
     maps::{CALLS, CONNECT, Call},
     task,
-    turn::Turn,
+    turn::{Pair, Turn, count_taken_over},
 };
 
 /// The current task enters connect(2) on `fd`.
@@ -31,7 +31,7 @@ pub fn on_enter(ctx: &impl EbpfContext, fd: i32) {
 #[inline(always)]
 pub fn on_enter_again(fd: i32) {
     if !task::is_in(CONNECT) && CALLS.insert(task::pid_tgid(), begun(fd), 0).is_ok() {
-        count(TAKEN_OVER);
+        count_taken_over(Pair::ConnectEntry);
     }
 }
 
@@ -75,7 +75,7 @@ pub fn on_return(turn: Turn, ret: i32) {
     };
     let _ = CALLS.remove(task);
     if turn == Turn::Second {
-        count(TAKEN_OVER);
+        count_taken_over(Pair::ConnectReturn);
     }
     if call.what != CONNECT || call.sock == 0 {
         return;

@@ -25,6 +25,7 @@ use tracer_common::{
     },
     drop,
     offsets::Offsets,
+    pair::Pair,
 };
 use zerocopy::IntoBytes;
 
@@ -46,7 +47,7 @@ pub mod tracefs;
 
 use attach::{attach_way, registers, unload};
 use blocked::Blocked;
-use counters::{Counters, missed};
+use counters::{Counters, is_spare};
 use error::Refused;
 pub use folds::Folds;
 pub use stacks::Stacks;
@@ -108,7 +109,7 @@ pub struct Tracer {
     pub chosen: Chosen<Refused>,
     counts: Counters,
     /// Programs that are attached no more, kept for their counters.
-    detached: Vec<OwnedFd>,
+    detached: Vec<(&'static str, OwnedFd)>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }
 
@@ -236,8 +237,8 @@ impl Tracer {
                 && let Ok(fd) = attached.fd()
             {
                 let kept = fd.as_fd().try_clone_to_owned();
-                self.detached
-                    .push(kept.context("cannot keep a program's counters")?);
+                let kept = kept.context("cannot keep a program's counters")?;
+                self.detached.push((program, kept));
             }
             unload(attached);
         }
@@ -274,17 +275,23 @@ impl Tracer {
             processes_left_out: sum(drop::PROCESS_LEFT_OUT),
             without_stack: sum(drop::NO_STACK),
             not_copied: sum(drop::NOT_COPIED),
-            missed: self
-                .ebpf
-                .programs()
-                .filter(|(name, _)| !is_spare(name))
-                .filter_map(|(_, program)| program.fd().ok())
-                .map(AsFd::as_fd)
-                .chain(self.detached.iter().map(AsFd::as_fd))
-                .filter_map(missed)
-                .sum::<u64>()
-                .saturating_sub(sum(drop::TAKEN_OVER)),
+            missed: self.missed(),
         }
+    }
+
+    /// How often a program was skipped and no other did its work.
+    fn missed(&self) -> u64 {
+        let attached = self.ebpf.programs();
+        let attached =
+            attached.filter_map(|(name, program)| Some((name, program.fd().ok()?.as_fd())));
+        let detached = self.detached.iter();
+        let detached = detached.map(|(name, program)| (&**name, program.as_fd()));
+        let skipped: Vec<_> = attached
+            .chain(detached)
+            .filter_map(|(name, program)| Some((name, counters::skipped(program)?)))
+            .collect();
+        let taken_over = |pair: Pair| self.counts.sum(drop::TAKEN_OVER + pair as u32);
+        counters::missed(&skipped, taken_over)
     }
 
     /// Hands the kernel side's rare warnings on to `log`.
@@ -473,13 +480,6 @@ fn raise_memlock(ring_bytes: u32) -> Result<(), Blocked> {
 fn tick_ns() -> u32 {
     let tick = nix::time::clock_getres(nix::time::ClockId::CLOCK_MONOTONIC_COARSE);
     tick.map_or(0, |tick| u32::try_from(tick.tv_nsec()).unwrap_or(0))
-}
-
-/// Whether nothing is lost where the kernel skips a program: the second of a pair
-/// matters only where the first was skipped, and a mini-socket that is not told of is
-/// concluded (`table`).
-fn is_spare(name: &str) -> bool {
-    name.ends_with("_again") || name.starts_with("time_wait_")
 }
 
 /// A size in bytes as the kernel takes it for a ring: a power of two within

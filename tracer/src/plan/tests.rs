@@ -1,3 +1,5 @@
+use tracer_common::pair::Pair;
+
 use super::{Hook, PLANS, PlanName, Target, Way, choose};
 
 /// Attaches every way but those with a probe that `refuses`.
@@ -130,4 +132,22 @@ fn plans_without_a_required_hook_are_released() {
         choose(None, true, attach_but(refuses), || released += 1).expect_err("no plan works");
     assert_eq!(released, PLANS.len());
     assert!(refused.iter().all(|refusal| refusal.hook == Hook::Gone));
+}
+
+#[test]
+fn each_second_program_has_a_first_and_they_are_one_pair() {
+    let needs = PLANS.iter().flat_map(|plan| plan.needs);
+    for way in needs.flat_map(|need| need.ways) {
+        let is_there = |program: &str| way.probes.iter().any(|probe| probe.program == program);
+        let again = way
+            .probes
+            .iter()
+            .filter_map(|probe| probe.program.strip_suffix("_again"));
+        for first in again {
+            let of = Pair::ALL
+                .iter()
+                .filter(|pair| first.starts_with(pair.programs()));
+            assert!(is_there(first) && of.count() == 1, "{first}");
+        }
+    }
 }

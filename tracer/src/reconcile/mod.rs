@@ -142,7 +142,8 @@ pub struct Terms<'a> {
     /// Which of several holders the user asked for.
     pub prefers: &'a dyn Fn(&Holder) -> bool,
     /// Whether records were lost since the last snapshot. If not, a socket in CLOSE
-    /// whose end was not announced is still held, whatever /proc shows.
+    /// whose end was not announced is still held, whatever /proc shows, unless the
+    /// snapshot before this one lacked it after a loss.
     pub has_lost: bool,
 }
 
@@ -236,18 +237,25 @@ pub fn reconcile(
 
     let found_by_ends = snapshot.nameless.iter().map(|socket| socket.ends.netns);
     let found_by_ends: FxHashSet<u32> = found_by_ends.collect();
-    let missing = table
+    // A dump may pass over a socket, where another of its hash bucket goes between
+    // two messages, and one in CLOSE shows nowhere while its fd is on its way through a
+    // unix socket: these are gone once they are missing twice, and the latter only if
+    // its end may have been lost.
+    let may_have_gone = |name, connection: &Connection| {
+        terms.has_lost || connection.state != State::Close || table.was_missing(name)
+    };
+    let has_gone = |name, connection: &Connection| {
+        (terms.has_lost && connection.state != State::Close) || table.was_missing(name)
+    };
+    let (vanished, missing): (Vec<_>, Vec<_>) = table
         .named()
         .filter(|(name, _)| !present.contains(name))
-        .filter(|(_, connection)| terms.has_lost || connection.state != State::Close)
-        .filter(|(_, connection)| has_vanished(connection, snapshot, &found_by_ends));
-    // A dump may pass over a socket, where another of its hash bucket goes between
-    // two messages: where nothing was lost, only what is missing twice is gone.
-    let (mut vanished, missing): (Vec<_>, Vec<_>) = missing
-        .map(|(name, connection)| (connection.id, name))
-        .partition(|&(_, name)| terms.has_lost || table.was_missing(name));
+        .filter(|&(name, connection)| may_have_gone(name, connection))
+        .filter(|(_, connection)| has_vanished(connection, snapshot, &found_by_ends))
+        .partition(|&(name, connection)| has_gone(name, connection));
+    let mut vanished: Vec<_> = vanished.iter().map(|&(name, c)| (c.id, name)).collect();
     vanished.sort_unstable();
-    let missing = missing.into_iter().map(|(_, name)| name).collect();
+    let missing = missing.into_iter().map(|(name, _)| name).collect();
     for (_, name) in vanished {
         table.vanish(name, snapshot.ended, &mut tell);
     }
