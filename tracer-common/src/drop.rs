@@ -4,7 +4,7 @@
 //! out to write ends in exactly one of the first slots, so made = [`SUBMITTED`] +
 //! [`RING_FULL`].
 
-use crate::pair::Pair;
+use crate::pair::PAIRS;
 
 /// Written to the ring.
 pub const SUBMITTED: u32 = 0;
@@ -26,11 +26,14 @@ pub const PROCESS_LEFT_OUT: u32 = 5;
 /// No record, but a notice: a stack that frame pointers do not show was not copied
 /// either, since the ring had no room for anything so large.
 pub const NOT_COPIED: u32 = 6;
+/// No record: nanoseconds that hooks took for one in `1 <<`
+/// [`crate::shed::METER_SHIFT`] of what they tell.
+pub const METERED_NS: u32 = 7;
 /// No record, but a notice: the kernel skipped the first program of a pair, as it
 /// had been interrupted, and the second did its work. A slot for each of
-/// [`Pair::ALL`].
-pub const TAKEN_OVER: u32 = 7;
+/// [`crate::pair::Pair::ALL`].
+pub const TAKEN_OVER: u32 = 8;
 /// How many slots there are.
-pub const COUNTERS: u32 = TAKEN_OVER + Pair::ALL.len() as u32;
+pub const COUNTERS: u32 = TAKEN_OVER + PAIRS;
 /// And how long a CPU's row of them is: whole cache lines of 64 bytes.
 pub const COUNTERS_PER_CPU: u32 = COUNTERS.next_multiple_of(8);

@@ -11,3 +11,4 @@ pub mod drop;
 pub mod event;
 pub mod offsets;
 pub mod pair;
+pub mod shed;

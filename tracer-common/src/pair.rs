@@ -6,19 +6,30 @@
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub enum Pair {
+    /// A transition.
     State,
+    /// A socket is destroyed.
     Gone,
+    /// A RST goes out.
     ResetSent,
+    /// A RST came in.
     ResetReceived,
+    /// The last program lets go.
     Close,
+    /// connect(2) begins.
     ConnectEntry,
+    /// connect(2) returns.
     ConnectReturn,
+    /// accept(2) returns.
     AcceptReturn,
 }
 
+/// How many there are.
+pub const PAIRS: u32 = 8;
+
 impl Pair {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; PAIRS as usize] = [
         Self::State,
         Self::Gone,
         Self::ResetSent,

@@ -9,7 +9,10 @@ use core::{
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use tracer_common::drop::{COUNTERS_PER_CPU, RING_FULL, SUBMITTED};
 
-use crate::maps::{COUNTS, RING, knob};
+use crate::{
+    maps::{COUNTS, RING, knob},
+    meter,
+};
 
 /// Wake-ups are left to user space's own timer.
 const BPF_RB_NO_WAKEUP: u64 = 1;
@@ -24,10 +27,13 @@ const BPF_RB_AVAIL_DATA: u64 = 0;
 /// because a wake-up per record costs more than all the rest.
 #[inline(always)]
 pub fn emit<T>(record: &T) -> bool {
-    emit_part(record, size_of::<T>() as u64)
+    let is_written = emit_part(record, size_of::<T>() as u64);
+    // SAFETY: every record begins with the time at which its hook began.
+    meter::note(unsafe { *(&raw const *record).cast::<u64>() });
+    is_written
 }
 
-/// As [`emit`], of the first `bytes` of a record.
+/// As [`emit`], of the first `bytes` of a record. Not measured.
 #[inline(always)]
 pub fn emit_part<T>(record: *const T, bytes: u64) -> bool {
     let wake = if is_ring_calm() {
@@ -52,12 +58,18 @@ pub fn is_ring_calm() -> bool {
 /// Adds one to a slot of `tracer_common::drop`.
 #[inline(always)]
 pub fn count(slot: u32) {
+    add(slot, 1);
+}
+
+/// Adds to a slot of `tracer_common::drop`.
+#[inline(always)]
+pub fn add(slot: u32, more: u64) {
     // SAFETY: takes nothing. A task that moves to another CPU counts in either row.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     if let Some(counter) = COUNTS.get_ptr_mut(cpu * COUNTERS_PER_CPU + slot) {
         // SAFETY: the slot is aligned and lives as long as the map. Atomic,
         // because a hook in a softirq may interrupt one of this CPU's tasks
         // between load and store, and user space reads meanwhile.
-        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, 1) };
+        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, more) };
     }
 }

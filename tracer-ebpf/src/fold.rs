@@ -20,6 +20,7 @@ use tracer_common::{
 use crate::{
     emit::emit_part,
     maps::{BIRTHS, BLANKS, FOLDS, knob},
+    meter,
     sock::{Sock, tcp},
     task,
     turn::{Turn, note_end},
@@ -61,6 +62,7 @@ impl Fold {
                 note_end(sk);
             }
         }
+        meter::note(phase.ts_ns);
         true
     }
 
@@ -206,7 +208,9 @@ pub fn begins_with_open(turn: Turn, open: &OpenRecord) -> bool {
     blank.comm = open.comm;
     blank.stack = open.stack;
     blank.chain = open.chain;
-    FOLDS.insert(open.header.sock, &*blank, 0).is_ok()
+    let is_begun = FOLDS.insert(open.header.sock, &*blank, 0).is_ok();
+    meter::note(open.header.ts_ns);
+    is_begun
 }
 
 /// Begins to fold a connection that a peer opens, whose first transition is `phase`.
@@ -228,7 +232,9 @@ pub fn begins_with_phase(turn: Turn, sock: u64, addresses: &Addresses, phase: Ph
     clear(blank, &header, addresses);
     blank.phases[0] = phase;
     blank.count = 1;
-    FOLDS.insert(sock, &*blank, 0).is_ok()
+    let is_begun = FOLDS.insert(sock, &*blank, 0).is_ok();
+    meter::note(phase.ts_ns);
+    is_begun
 }
 
 #[inline(always)]

@@ -16,6 +16,7 @@ mod filter;
 mod fold;
 mod hooks;
 mod maps;
+mod meter;
 mod read;
 mod registers;
 mod sock;

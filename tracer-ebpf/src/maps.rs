@@ -28,6 +28,10 @@ pub static RING: RingBuf = RingBuf::with_byte_size(DEFAULT_RING_BYTES, 0);
 #[map]
 pub static COUNTS: Array<u64> = Array::with_max_entries(COUNTERS_PER_CPU, BPF_F_MMAPABLE);
 
+/// How much is left out: one of [`tracer_common::shed`]. User space writes it in place.
+#[map]
+pub static SHED: Array<u32> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
 /// What the first of two programs has in hand: see [`crate::turn`].
 #[map]
 pub static MARKS: PerCpuArray<Mark> = PerCpuArray::with_max_entries((ENDS + 1) * SLOTS, 0);

@@ -26,6 +26,7 @@ const AF_INET6: u16 = 10;
 
 /// TCP states, include/net/tcp_states.h.
 pub mod tcp {
+    pub const ESTABLISHED: u16 = 1;
     pub const SYN_SENT: u16 = 2;
     pub const SYN_RECV: u16 = 3;
     pub const FIN_WAIT1: u16 = 4;

@@ -25,6 +25,7 @@ use tracer_common::{
 use crate::{
     emit::{count, emit_part, is_ring_calm},
     maps::{BUDGETS, Budget, COPIED, COPIES, STACKS, knob, offset},
+    meter,
     read::{read, read_or_zero},
     task,
 };
@@ -82,7 +83,7 @@ pub const ASKERS: u32 = 4;
 /// The current task's call stack.
 #[inline(always)]
 pub fn of_current(ctx: &impl StackIdContext, asker: Asker) -> Stack {
-    if knob!(stacks) == 0 {
+    if knob!(stacks) == 0 || !meter::allows_stacks() {
         return Stack::NONE;
     }
     if !can_afford() {

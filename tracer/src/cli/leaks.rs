@@ -115,7 +115,7 @@ async fn watch(
     disk: Option<Disk>,
     keeper: Option<Keeper>,
 ) -> Result<(Option<Keeper>, Course, Result<()>)> {
-    let mut collector = watch::begin(attached, selection, disk)?;
+    let mut collector = watch::begin(attached, selection, disk, &args.probe)?;
     let progress = Progress::new(Some(args.watch), collector.course.setup.from);
     let mut observers = (progress, keeper);
     watch::until(&mut collector, Some(args.watch), pending(), &mut observers).await?;

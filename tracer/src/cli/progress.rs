@@ -8,9 +8,10 @@ use std::{
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::say;
 use crate::{
     clock::BootTime,
-    course::Observer,
+    course::{Observer, shed::Shed},
     model::report::Loss,
     table::{Change, Table, connection::Connection},
 };
@@ -52,6 +53,11 @@ impl Observer for Progress {
 
     fn wants_all(&self) -> bool {
         false
+    }
+
+    fn shed(&mut self, _: BootTime, shed: Shed) -> Result<()> {
+        self.bar.suspend(|| say(shed.sentence()));
+        Ok(())
     }
 
     fn tick(&mut self, at: BootTime, table: &Table, loss: Loss) -> Result<()> {

@@ -33,7 +33,7 @@ pub(super) fn run(args: &RecordArgs) -> Result<Outcome> {
     let attached = Attached::new(&load_options(&args.probe, &selection))?;
     runtime()?.block_on(async {
         let state = disk.state();
-        let mut collector = watch::begin(attached, selection, Some(disk))?;
+        let mut collector = watch::begin(attached, selection, Some(disk), &args.probe)?;
         let mut progress = Progress::new(args.watch, collector.course.setup.from);
         let is_full = async {
             while !state.is_full() {

@@ -95,7 +95,7 @@ async fn watch(
     disk: Option<Disk>,
     keeper: &mut Keeper,
 ) -> Result<(Course, Result<()>)> {
-    let mut collector = watch::begin(attached, selection, disk)?;
+    let mut collector = watch::begin(attached, selection, disk, &args.probe)?;
     watch::until(&mut collector, Some(args.watch), pending(), keeper).await?;
     collector.conclude(NAMED_WITHIN, keeper)?;
     let recorded = collector.close_recording();

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     clock::{BootTime, WallClock},
     collector::Attached,
-    course::{Course, Observer},
+    course::{Course, Observer, shed::Shed},
     decode::Owner,
     enrich,
     model::{
@@ -69,7 +69,7 @@ fn live(args: &TraceArgs, sink: Sink, selection: Selection) -> Result<Outcome> {
     let attached = Attached::new(&options)?;
     let out = Out::open(args, sink)?;
     runtime()?.block_on(async {
-        let mut collector = watch::begin(attached, selection, disk)?;
+        let mut collector = watch::begin(attached, selection, disk, &args.probe)?;
         let cgroup_of = |pid| enrich::process(pid).cgroup;
         let mut streamer = Streamer::new(out, &collector.course, cgroup_of);
         let is_stopped = watch::until(&mut collector, args.watch, pending(), &mut streamer).await?;
@@ -293,6 +293,10 @@ impl<C: Fn(u32) -> Option<Untrusted>> Observer for Streamer<C> {
     fn tick(&mut self, at: BootTime, _: &Table, loss: Loss) -> Result<()> {
         self.release_old(at)?;
         self.tell_loss(at, loss)
+    }
+
+    fn shed(&mut self, at: BootTime, shed: Shed) -> Result<()> {
+        Ok(self.view.shed(&mut self.page, self.clock.at(at), shed)?)
     }
 
     fn settle(&mut self) -> Result<()> {

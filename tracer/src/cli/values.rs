@@ -14,6 +14,8 @@ use crate::load;
 const SHORTEST: Duration = Duration::from_millis(100);
 /// A file of a recording holds a few blocks at least.
 const MIN_FILE: u64 = 1 << 20;
+/// One snapshot in five seconds takes as much of a large host.
+const MIN_PERCENT: f64 = 0.1;
 /// Longer watches are what a recording is for.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -80,6 +82,14 @@ pub(super) fn ring_bytes(text: &str) -> Result<u32, String> {
     let wrong = "must be a power of two from 64KiB to 1GiB, such as 8MiB";
     let size: ByteSize = text.parse().map_err(|_| wrong.to_owned())?;
     load::check_ring_bytes(size.as_u64()).ok_or_else(|| wrong.to_owned())
+}
+
+/// `20`, `0.5`.
+pub(super) fn percent(text: &str) -> Result<f64, String> {
+    let percent = text.trim_end_matches('%').parse().ok();
+    percent
+        .filter(|percent| (MIN_PERCENT..=100.0).contains(percent))
+        .ok_or_else(|| format!("must be a number from {MIN_PERCENT} to 100, such as 5"))
 }
 
 /// `2026-11-25T03:12:00Z`, or `03:12:00` UTC: the first from `from` on.

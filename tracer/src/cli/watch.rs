@@ -5,10 +5,10 @@ use std::{cell::Cell, future::pending, path::Path, time::Duration};
 use anyhow::Result;
 use tokio::time::sleep;
 
-use super::{interrupted, say_ready};
+use super::{args::ProbeArgs, interrupted, say_ready};
 use crate::{
     collector::{Attached, Collector},
-    course::Observer,
+    course::{Observer, shed::Shed},
     selection::Selection,
     store::disk::{Disk, Place},
 };
@@ -39,8 +39,10 @@ pub(super) fn begin(
     attached: Attached,
     selection: Selection,
     disk: Option<Disk>,
+    probe: &ProbeArgs,
 ) -> Result<Collector> {
     let mut collector = Collector::new(attached, selection)?;
+    collector.govern(probe.max_overhead, Shed::Transitions);
     if let Some(disk) = disk {
         collector.record(disk);
     }

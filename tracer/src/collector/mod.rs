@@ -2,7 +2,9 @@
 //! tells its course of them in order.
 
 use std::{
+    num::NonZero,
     sync::{Arc, Mutex, PoisonError},
+    thread,
     time::Duration,
 };
 
@@ -19,6 +21,7 @@ use crate::{
     course::{
         Course, Observer,
         entry::{Entry, Standing},
+        shed::Shed,
     },
     decode::{Event, chain, decode, fold},
     enrich,
@@ -38,10 +41,12 @@ use crate::{
 };
 
 mod folds;
+mod governor;
 mod rest;
 mod setup;
 
 use folds::FoldReader;
+use governor::{Cost, Governor};
 use rest::Schedule;
 use setup::setup;
 
@@ -78,6 +83,7 @@ pub struct Collector {
     /// side has no room for.
     left_out: u64,
     schedule: Schedule,
+    governor: Option<Governor>,
     /// What is learned is kept there, too.
     recorder: Option<Recorder>,
 }
@@ -135,6 +141,7 @@ impl Collector {
             course: Course::new(setup, selection, Standing::default()),
             left_out: 0,
             schedule: Schedule::new(Instant::now()),
+            governor: None,
             recorder: None,
         })
     }
@@ -152,6 +159,13 @@ impl Collector {
     /// Where something is not written.
     pub fn close_recording(&mut self) -> Result<()> {
         self.recorder.take().map_or(Ok(()), Recorder::close)
+    }
+
+    /// Leaves out detail, `most` at most, while tracing takes more than so many percent of
+    /// the time of all processors.
+    pub fn govern(&mut self, percent: f64, most: Shed) {
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        self.governor = Governor::new(percent, processors, most);
     }
 
     /// Tells the course.
@@ -221,6 +235,7 @@ impl Collector {
                     let now = clocks::boot_time();
                     self.unfold(now.minus_ms(FOLD_MS), now.minus_ms(WRITTEN_MS), observer)?;
                     self.learn(Entry::Tick(now), observer)?;
+                    self.keep_cheap(now, observer)?;
                 }
                 () = sleep_until(due) => {
                     self.snapshot(observer).await?;
@@ -406,6 +421,22 @@ impl Collector {
         outcome?;
         observer.settle()?;
         Ok(more)
+    }
+
+    /// Leaves out more or less, by what it costs.
+    fn keep_cheap(&mut self, now: BootTime, observer: &mut impl Observer) -> Result<()> {
+        let cost = Cost {
+            at: now,
+            kernel: self.tracer.cost(),
+            user: clocks::process_time(),
+            ring_full: self.course.standing().counts.ring_full,
+        };
+        let governor = self.governor.as_mut();
+        let Some(shed) = governor.and_then(|governor| governor.judge(cost)) else {
+            return Ok(());
+        };
+        self.tracer.shed(shed);
+        self.learn(Entry::Shed(clocks::boot_time(), shed), observer)
     }
 
     /// Reads the kernel's counters.

@@ -31,6 +31,7 @@ impl Course {
                 self.counts().calls_forgotten
             ));
         }
+        blind.extend(self.sheds.sentences(self.now()));
         blind.extend(self.stacks_missing());
         blind.extend(self.stacks_cut_short());
         let unreadable = last.map_or(0, |seen| seen.unreadable);

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::{BootTime, WallClock},
+    course::shed::Shed,
     model::{frame::CallFrames, report::GroupOwner, untrusted::Untrusted},
     plan::PlanName,
     reconcile::Snapshot,
@@ -151,6 +152,8 @@ pub enum Entry {
     Owner(u32, GroupOwner),
     /// That was all.
     End,
+    /// So much is left out from then on, as tracing costs too much, or no more does.
+    Shed(BootTime, Shed),
 }
 
 impl Entry {
@@ -159,7 +162,7 @@ impl Entry {
     pub fn at(&self) -> Option<BootTime> {
         match self {
             Self::Snapshot(snapshot, _) => Some(snapshot.ended),
-            Self::Checkpoint(at) | Self::Tick(at) => Some(*at),
+            Self::Checkpoint(at) | Self::Tick(at) | Self::Shed(at, _) => Some(*at),
             _ => None,
         }
     }

@@ -29,9 +29,11 @@ mod blind;
 pub mod entry;
 mod host;
 mod observer;
+pub mod shed;
 
 use entry::{Entry, Seen, Setup, Standing};
 pub use observer::Observer;
+use shed::{Shed, Sheds};
 
 /// Processes that are known, before those without a connection are forgotten.
 const OWNERS_KEPT: usize = 4_096;
@@ -67,6 +69,7 @@ pub struct Course {
     /// A snapshot is begun, and nothing that it may show was missed since.
     is_begun: bool,
     is_over: bool,
+    sheds: Sheds,
 }
 
 impl Course {
@@ -94,6 +97,7 @@ impl Course {
             heard: BootTime::default(),
             is_begun: false,
             is_over: false,
+            sheds: Sheds::default(),
         }
     }
 
@@ -207,6 +211,11 @@ impl Course {
                 }
             },
             Entry::End => self.is_over = true,
+            Entry::Shed(at, shed) => {
+                self.sheds.note(*at, *shed);
+                self.table.note_shed(*at, *shed == Shed::Transitions);
+                observer.shed(*at, *shed)?;
+            }
         }
         Ok(())
     }
@@ -265,12 +274,15 @@ impl Course {
         self.table.note_loss();
     }
 
-    /// What is known of names and processes.
+    /// What is known of names and processes, and what is left out now.
     pub fn facts(&self) -> impl Iterator<Item = Entry> {
         let names = self.names.iter();
         let names = names.map(|(&stack, frames)| Entry::Name(stack, frames.clone()));
         let owners = self.owners.iter();
-        names.chain(owners.map(|(&pid, owner)| Entry::Owner(pid, owner.clone())))
+        let owners = owners.map(|(&pid, owner)| Entry::Owner(pid, owner.clone()));
+        let (since, shed) = self.sheds.now();
+        let shed = (shed != Shed::Nothing).then_some(Entry::Shed(since, shed));
+        names.chain(owners).chain(shed)
     }
 
     /// Whether the trace came to its end.

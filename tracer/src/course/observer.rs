@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::{
     clock::BootTime,
+    course::shed::Shed,
     model::report::Loss,
     table::{Change, Table, connection::Connection},
 };
@@ -27,6 +28,14 @@ pub trait Observer {
 
     /// A process is about to end, and to let go of all that it still holds.
     fn exit(&mut self, _at: BootTime, _pid: u32) {}
+
+    /// So much is left out from now on.
+    ///
+    /// # Errors
+    /// As [`Observer::change`].
+    fn shed(&mut self, _at: BootTime, _shed: Shed) -> Result<()> {
+        Ok(())
+    }
 
     /// That was all for the moment, or much.
     ///
@@ -77,6 +86,11 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
         self.1.exit(at, pid);
     }
 
+    fn shed(&mut self, at: BootTime, shed: Shed) -> Result<()> {
+        self.0.shed(at, shed)?;
+        self.1.shed(at, shed)
+    }
+
     fn settle(&mut self) -> Result<()> {
         self.0.settle()?;
         self.1.settle()
@@ -109,6 +123,10 @@ impl<T: Observer> Observer for Option<T> {
         if let Some(to) = self {
             to.exit(at, pid);
         }
+    }
+
+    fn shed(&mut self, at: BootTime, shed: Shed) -> Result<()> {
+        self.as_mut().map_or(Ok(()), |to| to.shed(at, shed))
     }
 
     fn settle(&mut self) -> Result<()> {

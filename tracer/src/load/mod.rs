@@ -23,15 +23,12 @@ use tracer_common::{
         Config, FOLD_NEVER, FOLLOWED_SOCKETS, Filter, IN_FLIGHT_CALLS, MAX_RING_BYTES,
         MIN_RING_BYTES, TREE_PROCESSES,
     },
-    drop,
     offsets::Offsets,
-    pair::Pair,
 };
 use zerocopy::IntoBytes;
 
 use crate::{
     btf::{self, KernelTypes},
-    course::entry::Counts,
     plan::{self, Chosen, PlanName, Probe, Refusal},
 };
 
@@ -43,7 +40,9 @@ mod folds;
 mod followed;
 pub mod privileges;
 mod stacks;
+mod standing;
 pub mod tracefs;
+mod valve;
 
 use attach::{attach_way, registers, unload};
 use blocked::Blocked;
@@ -51,6 +50,7 @@ use counters::{Counters, is_spare};
 use error::Refused;
 pub use folds::Folds;
 pub use stacks::Stacks;
+use valve::Valve;
 
 /// The kernel side, built by `cargo xtask ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/tcpleak.bpf.o");
@@ -108,6 +108,7 @@ pub struct Tracer {
     /// The plan in use.
     pub chosen: Chosen<Refused>,
     counts: Counters,
+    valve: Valve,
     /// Programs that are attached no more, kept for their counters.
     detached: Vec<(&'static str, OwnedFd)>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
@@ -209,9 +210,13 @@ impl Tracer {
         let counts = ebpf
             .take_map("COUNTS")
             .context("the eBPF object has no map COUNTS")?;
+        let shed = ebpf
+            .take_map("SHED")
+            .context("the eBPF object has no map SHED")?;
         let logger = EbpfLogger::init(&mut ebpf).ok();
         Ok(Self {
             counts: Counters::new(counts)?,
+            valve: Valve::new(shed)?,
             detached: Vec::new(),
             ebpf,
             chosen,
@@ -261,37 +266,6 @@ impl Tracer {
     pub fn stacks(&mut self) -> Result<Stacks> {
         let mut take = |name| self.ebpf.take_map(name).context("the stacks are in use");
         Stacks::new(take("STACKS")?, take("COPIED")?)
-    }
-
-    /// The counters now.
-    #[must_use]
-    pub fn counts(&self) -> Counts {
-        let sum = |slot| self.counts.sum(slot);
-        Counts {
-            submitted: sum(drop::SUBMITTED),
-            ring_full: sum(drop::RING_FULL),
-            not_followed: sum(drop::NOT_FOLLOWED),
-            calls_forgotten: sum(drop::CALL_FORGOTTEN),
-            processes_left_out: sum(drop::PROCESS_LEFT_OUT),
-            without_stack: sum(drop::NO_STACK),
-            not_copied: sum(drop::NOT_COPIED),
-            missed: self.missed(),
-        }
-    }
-
-    /// How often a program was skipped and no other did its work.
-    fn missed(&self) -> u64 {
-        let attached = self.ebpf.programs();
-        let attached =
-            attached.filter_map(|(name, program)| Some((name, program.fd().ok()?.as_fd())));
-        let detached = self.detached.iter();
-        let detached = detached.map(|(name, program)| (&**name, program.as_fd()));
-        let skipped: Vec<_> = attached
-            .chain(detached)
-            .filter_map(|(name, program)| Some((name, counters::skipped(program)?)))
-            .collect();
-        let taken_over = |pair: Pair| self.counts.sum(drop::TAKEN_OVER + pair as u32);
-        counters::missed(&skipped, taken_over)
     }
 
     /// Hands the kernel side's rare warnings on to `log`.

@@ -206,10 +206,14 @@ impl Table {
             let role = self.guess_role(ends, old);
             self.heard_of(sock, ends, role, old);
         }
+        let Some(entry) = self.entries.get(&sock) else {
+            return;
+        };
+        let may_skip = self.may_skip(&entry.connection);
         let Some(entry) = self.entries.get_mut(&sock) else {
             return;
         };
-        let moved = entry.moves(at, ends, (old, new), how, self.hears, self.warming_up);
+        let moved = entry.moves(at, ends, (old, new), how, self.hears, may_skip);
         if moved.may_linger {
             self.held_back.push((at, sock));
         }
@@ -345,7 +349,7 @@ pub(super) struct Moved {
 }
 
 impl Entry {
-    /// Takes in a transition.
+    /// Takes in a transition. `may_skip`: one before it need not have been told.
     pub(super) fn moves(
         &mut self,
         at: BootTime,
@@ -353,10 +357,10 @@ impl Entry {
         (old, new): (State, State),
         how: Circumstance,
         hears: Hears,
-        warming_up: bool,
+        may_skip: bool,
     ) -> Moved {
         let connection = &mut self.connection;
-        if connection.state != old && !warming_up {
+        if connection.state != old && !may_skip {
             // A transition in between was lost.
             connection.known = Known::Repaired;
         }

@@ -131,6 +131,9 @@ pub struct Table {
     is_partial: bool,
     /// Set until the first snapshot is in: what turns up unknown was there before.
     warming_up: bool,
+    /// Until then transitions between opening and close are not told: `BootTime::END`
+    /// while they are not.
+    shed_until: Option<BootTime>,
     /// While a snapshot is being taken.
     freed: Option<Freed>,
     /// How many connections are followed at once: [`MAX_CONNECTIONS`].
@@ -162,6 +165,7 @@ impl Table {
             held_back: Vec::new(),
             is_partial,
             warming_up: true,
+            shed_until: None,
             freed: None,
             room: MAX_CONNECTIONS,
             full_until: 0,
@@ -222,6 +226,24 @@ impl Table {
     /// Counts a record that could not be decoded.
     pub fn count_undecodable(&mut self) {
         self.counters.undecodable += 1;
+    }
+
+    /// Transitions are left out from then on, or no longer.
+    pub fn note_shed(&mut self, at: BootTime, sheds: bool) {
+        match sheds {
+            true => self.shed_until = Some(BootTime::END),
+            false => self.shed_until = self.shed_until.map(|until| until.min(at)),
+        }
+    }
+
+    /// Whether a transition of a connection may be left out on purpose, or have come before
+    /// the trace.
+    fn may_skip(&self, connection: &Connection) -> bool {
+        let left_out = self.shed_until.is_some_and(|until| {
+            let since = connection.state_at;
+            since.is_none_or(|since| since < until)
+        });
+        self.warming_up || left_out
     }
 
     /// Records were lost: what sites have opened and ended is now only what was seen

@@ -230,8 +230,12 @@ impl Table {
         }
     }
 
-    /// Corrects a state whose transition was missed.
+    /// Corrects a state whose transition was missed, or left out.
     pub fn correct(&mut self, sock: u64, state: State, at: BootTime) {
+        let Some(entry) = self.entries.get(&sock) else {
+            return;
+        };
+        let is_missed = !self.may_skip(&entry.connection);
         let Some(entry) = self.entries.get_mut(&sock) else {
             return;
         };
@@ -239,8 +243,10 @@ impl Table {
         connection.state = state;
         connection.state_at = Some(at);
         connection.pass_through(at, state);
-        connection.known = Known::Repaired;
-        self.counters.repaired += 1;
+        if is_missed {
+            connection.known = Known::Repaired;
+            self.counters.repaired += 1;
+        }
     }
 
     /// Notes what the snapshot measured. Returns whether that shows that the last

@@ -38,6 +38,7 @@ impl Table {
     }
 
     fn goes_on(&self, entry: &mut Entry, event: Event) {
+        let may_skip = self.may_skip(&entry.connection);
         let connection = &mut entry.connection;
         match event {
             Event::State {
@@ -48,7 +49,7 @@ impl Table {
                 how,
                 ..
             } => {
-                entry.moves(at, ends, (old, new), how, self.hears, self.warming_up);
+                entry.moves(at, ends, (old, new), how, self.hears, may_skip);
             }
             Event::Connect {
                 errno, latency_ns, ..

@@ -7,7 +7,10 @@ use clap::ValueEnum;
 use textwrap::core::display_width;
 
 use super::{Format, LeaksOptions, Style, Trace, doctor, fixture, leaks, ps};
-use crate::model::report::{Doctor, Leaks, Loss};
+use crate::{
+    course::shed::Shed,
+    model::report::{Doctor, Leaks, Loss},
+};
 
 pub(super) const NARROW: Style = Style {
     width: 80,
@@ -60,6 +63,7 @@ pub(super) fn trace_text(name: &str, format: Format, style: Style) -> String {
         for event in fixture::events(name) {
             trace.event(out, &event)?;
         }
+        trace.shed(out, fixture::noon(98), Shed::Transitions)?;
         trace.loss(out, fixture::noon(99), &fixture::LOSS)
     })
 }

@@ -12,11 +12,14 @@ use super::{
     table::{clock, shown},
     text::{Colour, Page, bytes, clip, count, duration, loss_reasons, microseconds},
 };
-use crate::model::{
-    connection::Connection,
-    event::{Event, EventName},
-    fields::{FIELDS, Field, Value, field},
-    report::Loss,
+use crate::{
+    course::shed::Shed,
+    model::{
+        connection::Connection,
+        event::{Event, EventName},
+        fields::{FIELDS, Field, Value, field},
+        report::Loss,
+    },
 };
 
 /// Widths of the time and of the longest event name.
@@ -51,6 +54,9 @@ const LOSS_COLUMNS: [&str; 6] = [
     "unrecorded",
     "unwritten",
 ];
+
+/// And one that only a change of what is left out fills.
+const SHED_COLUMN: &str = "left_out";
 
 /// Writes a stream of events in one format.
 #[derive(Clone, Debug)]
@@ -105,7 +111,8 @@ impl Trace {
                     .map(str::to_owned)
                     .into_iter()
                     .chain(csv::header());
-                csv::record(out, names.chain(LOSS_COLUMNS.map(str::to_owned)))
+                let after = LOSS_COLUMNS.into_iter().chain([SHED_COLUMN]);
+                csv::record(out, names.chain(after.map(str::to_owned)))
             }
         }
     }
@@ -135,7 +142,8 @@ impl Trace {
             Format::Json | Format::Jsonl => json::line(out, &Line(event)),
             Format::Csv => {
                 let before = [event.name.name().to_owned(), json::time(event.at)];
-                let after = LOSS_COLUMNS.map(|_| String::new());
+                let after = LOSS_COLUMNS.iter().chain([&SHED_COLUMN]);
+                let after = after.map(|_| String::new());
                 csv::record(
                     out,
                     before
@@ -175,7 +183,28 @@ impl Trace {
                 let before = ["loss".to_owned(), json::time(at)];
                 let between = FIELDS.iter().map(|_| String::new());
                 let after = counts.map(|count| count.to_string());
+                let after = after.into_iter().chain([String::new()]);
                 csv::record(out, before.into_iter().chain(between).chain(after))
+            }
+        }
+    }
+
+    /// That so much is left out from now on.
+    ///
+    /// # Errors
+    /// As `out` fails.
+    pub fn shed(&self, out: &mut dyn Write, at: Timestamp, shed: Shed) -> io::Result<()> {
+        match self.format {
+            Format::Table => {
+                let text = format!("{} shed           {}", clock(at), shed.sentence());
+                Page::new(out, self.style).hanging("", TIME + 1, Some(Colour::Yellow), text)
+            }
+            Format::Json | Format::Jsonl => json::line(out, &ShedLine { at, shed }),
+            Format::Csv => {
+                let before = ["shed".to_owned(), json::time(at)].into_iter();
+                let between = FIELDS.iter().map(|_| String::new());
+                let between = between.chain(LOSS_COLUMNS.map(|_| String::new()));
+                csv::record(out, before.chain(between).chain([shed.names().join(" ")]))
             }
         }
     }
@@ -276,6 +305,21 @@ impl Serialize for LossLine {
         for (name, count) in LOSS_COLUMNS.iter().zip(self.counts) {
             map.serialize_entry(name, &count)?;
         }
+        map.end()
+    }
+}
+
+struct ShedLine {
+    at: Timestamp,
+    shed: Shed,
+}
+
+impl Serialize for ShedLine {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("event", "shed")?;
+        map.serialize_entry("at", &Value::Time(self.at))?;
+        map.serialize_entry(SHED_COLUMN, self.shed.names())?;
         map.end()
     }
 }

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use crate::support::{balance, tcpleak::with_plan};
+use crate::support::{balance, tcpleak::under_test};
 
 /// Names, and how JSON gives them back: bytes that are not UTF-8 as `\xNN`. The
 /// kernel keeps 15 bytes.
@@ -141,7 +141,7 @@ fn run(format: &str) -> Result<[Output; 3]> {
     let program = std::env::var_os("TCPLEAK_BIN").context("TCPLEAK_BIN is not set")?;
     let start = |line: &str| {
         let mut command = Command::new(&program);
-        command.args(with_plan(line.split(' ').chain(["--format", format])));
+        command.args(under_test(line.split(' ').chain(["--format", format])));
         command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -300,7 +300,7 @@ fn a_flood_by_one_process_is_counted_and_blames_nobody() -> Result<()> {
 
 /// A process that opens and closes connections to itself, so many a second if it
 /// can, and its port.
-fn churn(per_second: u32) -> Result<(Program, u64)> {
+pub(crate) fn churn(per_second: u32) -> Result<(Program, u64)> {
     let program = Program::start("churn", &per_second.to_string())?;
     let port = program.hear()?["port"].as_u64().context("no port")?;
     Ok((program, port))

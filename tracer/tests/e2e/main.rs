@@ -12,6 +12,7 @@ mod check;
 mod complaints;
 mod fallback;
 mod filters;
+mod governor;
 mod held;
 mod hostile;
 mod kill;

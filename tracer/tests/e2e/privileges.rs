@@ -17,7 +17,7 @@ use tracer::load::privileges::PRIVILEGES;
 
 use crate::support::{
     patience,
-    tcpleak::{program, with_plan},
+    tcpleak::{program, under_test},
 };
 use user::{Holder, Running, Seen, Tracefs, User};
 
@@ -231,7 +231,7 @@ fn after_attaching_only_what_is_needed_is_left() -> Result<()> {
     let holder = Holder::start(&[], &["churn"])?;
     let kept = kept()?;
     for (mut command, bounded) in [(Command::new(program()), true), (user.command(), false)] {
-        command.args(with_plan(["leaks", "--for", "4s", "--format", "json"]));
+        command.args(under_test(["leaks", "--for", "4s", "--format", "json"]));
         let mut running = Running(command.stdout(Stdio::null()).spawn()?);
         let tasks = format!("/proc/{}/task", running.0.id());
         let is_done = |task: fs::DirEntry| {

@@ -14,7 +14,7 @@ use crate::{cli::values, plan::PlanName, view::Format};
 #[command(next_help_heading = "Recording")]
 pub struct RecordingArgs {
     /// Read this recording, a file or folder, instead of watching
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["record", "watch", "plan", "ring_size", "stacks", "btf"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["record", "watch", "plan", "ring_size", "stacks", "max_overhead", "btf"])]
     pub from: Option<PathBuf>,
     /// Go on reading what is still being recorded, until it ends or Ctrl-C
     #[arg(long, requires = "from")]
@@ -76,6 +76,11 @@ pub struct ProbeArgs {
     /// each connection
     #[arg(long, value_name = "WHETHER", default_value = "on")]
     pub stacks: Switch,
+    /// Leave out detail while tracing takes more than so many percent of the time of all
+    /// processors: first call stacks, then transitions between open and close; 100 to
+    /// leave out nothing
+    #[arg(long, value_name = "PCT", default_value = "20", value_parser = values::percent)]
+    pub max_overhead: f64,
     /// Sockets that the kernel side follows at once under --pid
     #[arg(long, hide = true, value_name = "COUNT", default_value_t = FOLLOWED_SOCKETS, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_followed: u32,

@@ -23,7 +23,7 @@ use crate::{
     },
     clock::BootTime,
     collector::{Attached, Collector},
-    course::{Course, Observer},
+    course::{Course, Observer, shed::Shed},
     load,
     model::untrusted::Untrusted,
     selection::Selection,
@@ -115,6 +115,8 @@ async fn watch(
     mut signals: Signals,
 ) -> Result<Run> {
     let mut collector = Collector::new(attached, selection)?;
+    // By transitions it tells for how long a peer had hung up.
+    collector.govern(args.probe.max_overhead, Shed::Stacks);
     collector.follow_tree(held.pid())?;
     let mut keeper = Keeper(Ledger::default());
     let is_released = Cell::new(false);

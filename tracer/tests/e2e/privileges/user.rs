@@ -17,7 +17,7 @@ use tracer::load::privileges::PRIVILEGES;
 use super::is_before;
 use crate::support::{
     balance,
-    tcpleak::{self, with_plan},
+    tcpleak::{self, under_test},
 };
 
 /// Holds a connection to itself and, if told to, opens others all the time, for an instant
@@ -160,7 +160,7 @@ impl User {
     pub(super) fn run(&self, args: &[&str]) -> Result<Output> {
         Ok(self
             .command()
-            .args(with_plan(args.iter().copied()))
+            .args(under_test(args.iter().copied()))
             .output()?)
     }
 
@@ -168,7 +168,7 @@ impl User {
     /// what this kernel lacks for root, too.
     pub(super) fn complaints(&self) -> Result<BTreeSet<String>> {
         let root = Command::new(tcpleak::program())
-            .args(with_plan(DOCTOR))
+            .args(under_test(DOCTOR))
             .output()?;
         let lacks = not_ok(&root)?.into_iter().map(|(name, _)| name);
         let lacks: BTreeSet<String> = lacks.collect();

@@ -102,7 +102,7 @@ impl Tcpleak {
         let running = Running::start(
             bound_to_us(first)
                 .args(words)
-                .args(with_plan(arguments.split_whitespace()))
+                .args(under_test(arguments.split_whitespace()))
                 .env("NOTIFY_SOCKET", manager)
                 .stdin(Stdio::null())
                 .stdout(file("stdout")?)
@@ -223,6 +223,11 @@ impl Tcpleak {
         self.interrupt()
     }
 
+    /// What it has said on standard error so far.
+    pub(crate) fn said(&self) -> Result<String> {
+        self.read("stderr")
+    }
+
     fn read(&self, name: &str) -> Result<String> {
         Ok(fs::read_to_string(self.output.path().join(name))?)
     }
@@ -271,20 +276,26 @@ impl Finished {
     }
 }
 
-/// These arguments, and `--plan` where `TCPLEAK_PLAN` names one for the commands
-/// that take it: so one suite tests every plan.
-pub(crate) fn with_plan<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+/// These arguments, and for the commands that trace, where they do not say themselves:
+/// `--plan` if `TCPLEAK_PLAN` names one, so one suite tests every plan; and that nothing
+/// be left out on a host that is slow, or busy with other tests.
+pub(crate) fn under_test<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let mut words: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
-    let takes_plan = words
+    let traces = words
         .first()
         .is_some_and(|command| ["leaks", "trace", "record", "doctor"].contains(&command.as_str()));
-    let is_free = !words.iter().any(|word| word == "--plan");
-    if let Ok(plan) = env::var("TCPLEAK_PLAN")
-        && takes_plan
-        && is_free
-    {
-        words.extend(["--plan".to_owned(), plan]);
+    let plan = env::var("TCPLEAK_PLAN").ok();
+    let wanted = [("--plan", plan), ("--max-overhead", Some("100".to_owned()))];
+    let mut missing = Vec::new();
+    for (flag, value) in wanted {
+        if let Some(value) = value
+            && traces
+            && !words.iter().any(|word| word == flag)
+        {
+            missing.extend([flag.to_owned(), value]);
+        }
     }
+    words.extend(missing);
     words
 }
 
