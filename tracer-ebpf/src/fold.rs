@@ -12,17 +12,17 @@ use core::ptr::{read_volatile, write_volatile};
 use tracer_common::{
     config::{FOLD_NEVER, FOLD_NS, FOLD_WINDOW_SHIFT},
     event::{
-        AcceptRecord, Addresses, COMM_LEN, Figures, FoldRecord, Header, NO_CHAIN, NO_FD, NO_STACK,
-        OpenRecord, PHASES, Phase, is_freed_with, kind, opened,
+        Addresses, COMM_LEN, Figures, FoldRecord, Header, NO_CHAIN, NO_FD, NO_STACK, OpenRecord,
+        PHASES, Phase, is_freed_with, kind, opened,
     },
 };
 
 use crate::{
     emit::emit_part,
+    hooks::accept::Taker,
     maps::{BIRTHS, BLANKS, FOLDS, knob},
     meter,
     sock::{Sock, tcp},
-    task,
     turn::{Turn, note_end},
 };
 
@@ -132,21 +132,22 @@ impl Fold {
 
     /// Takes in who accepted it. False where somebody has before.
     #[inline(always)]
-    pub fn adds_accept(self, accept: &AcceptRecord) -> bool {
+    pub fn adds_accept(self, taker: &Taker) -> bool {
         // SAFETY: as in `connect_returned`.
         let fold = unsafe { &mut *self.0 };
         if fold.opened != opened::NOT || fold.accepted_ns != 0 {
             return false;
         }
-        fold.header.pid = accept.header.pid;
-        fold.header.tid = accept.header.tid;
-        fold.header.uid = accept.header.uid;
-        fold.fd = accept.fd;
-        fold.comm = accept.comm;
-        fold.stack = accept.stack;
-        fold.chain = accept.chain;
+        fold.header.pid = taker.header.pid;
+        fold.header.tid = taker.header.tid;
+        fold.header.uid = taker.header.uid;
+        fold.fd = taker.fd;
+        fold.comm = taker.comm;
+        fold.stack = taker.stack.place;
+        fold.chain = taker.stack.chain;
         // SAFETY: as above.
-        unsafe { write_volatile(&raw mut fold.accepted_ns, accept.header.ts_ns) };
+        unsafe { write_volatile(&raw mut fold.accepted_ns, taker.header.ts_ns) };
+        meter::note(taker.header.ts_ns);
         // Written meanwhile, on another CPU: then it is told once more.
         // SAFETY: as above.
         unsafe { read_volatile(&raw const fold.is_told) == 0 }
@@ -166,9 +167,10 @@ impl Fold {
     }
 }
 
-/// A connection is opened: whether it is folded, since so many are.
+/// A connection is opened: whether it is folded, since so many are. One of MPTCP, whose
+/// sockets are the kernel's, is not: more is asked of it when it is accepted.
 #[inline(always)]
-pub fn is_due(sk: &Sock) -> bool {
+pub fn is_due(sk: &Sock, now: u64) -> bool {
     if knob!(fold_above) == FOLD_NEVER {
         return false;
     }
@@ -178,7 +180,7 @@ pub fn is_due(sk: &Sock) -> bool {
     // SAFETY: the entry is this CPU's own; another hook may come in between and count
     // one more or less.
     let births = unsafe { &mut *births };
-    let window = (task::now() >> FOLD_WINDOW_SHIFT) as u32;
+    let window = (now >> FOLD_WINDOW_SHIFT) as u32;
     if births.window != window {
         let is_next = births.window.wrapping_add(1) == window;
         births.before = if is_next { births.count } else { 0 };
@@ -191,7 +193,7 @@ pub fn is_due(sk: &Sock) -> bool {
     } else {
         births.count
     };
-    most > knob!(fold_above) && !sk.is_mptcp()
+    most > knob!(fold_above) && !sk.is_kernels()
 }
 
 /// Begins to fold a connection that a program opens. False where there is no room.

@@ -2,16 +2,16 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_jiffies64};
+use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_jiffies64, bpf_skc_to_tcp_sock};
 use tracer_common::{
-    event::{Addresses, Figures},
+    event::{Addresses, Figures, NO_IDLE},
     offsets::ABSENT,
 };
 use zerocopy::transmute;
 
 use crate::{
     maps::{MPTCP, knob, offset},
-    read::{Plain, read, read_or_zero},
+    read::{Plain, load, read, read_or_zero},
     task,
 };
 
@@ -66,13 +66,10 @@ impl Sock {
     /// a socket only if it points back at its file.
     #[inline(always)]
     pub fn from_fd(fd: u32) -> Option<Self> {
-        let files: *const c_void = read(task::address(), offset!(task_files))?;
-        let table: *const c_void = read(files, offset!(files_fdt))?;
-        let max: u32 = read(table, offset!(fdt_max_fds))?;
+        let (array, max) = task::file_table()?;
         if fd >= max {
             return None;
         }
-        let array: *const c_void = read(table, offset!(fdt_fd))?;
         let slot = fd.checked_mul(size_of::<*const c_void>() as u32)?;
         let file: *const c_void = read(array, slot)?;
         let socket: *const c_void = read(file, offset!(file_private_data))?;
@@ -143,8 +140,8 @@ impl Sock {
     /// child before it is known whether the peer speaks MPTCP.
     #[inline(always)]
     pub fn is_mptcp(&self) -> bool {
-        let of_tcp = Self::from_address(self.at);
-        of_tcp.bit(offset!(is_mptcp), offset!(is_mptcp_bit))
+        let of_tcp = self.of_tcp();
+        !of_tcp.is_null() && of_tcp.bit(offset!(is_mptcp), offset!(is_mptcp_bit))
     }
 
     /// Whether this is a subflow that joins an MPTCP connection that there is
@@ -275,11 +272,13 @@ impl Sock {
         (self.field::<u64>(offset!(flags)) >> (offset!(sock_dead_bit) & 63)) & 1 == 1
     }
 
-    /// The counters of `struct tcp_sock`, which starts with the `struct sock` but
-    /// is not what the verifier knows `at` as.
+    /// The counters of `struct tcp_sock`.
     #[inline(always)]
     pub fn figures(&self) -> Figures {
-        let of_tcp = Self::from_address(self.at);
+        let of_tcp = self.of_tcp();
+        if of_tcp.is_null() {
+            return Figures::default();
+        }
         let sent: u64 = of_tcp.field(offset!(bytes_sent));
         let again: u64 = of_tcp.field(offset!(bytes_retrans));
         Figures {
@@ -293,7 +292,10 @@ impl Sock {
     /// Milliseconds since payload was last sent or received, to the jiffy.
     #[inline(always)]
     pub fn idle_ms(&self) -> u32 {
-        let of_tcp = Self::from_address(self.at);
+        let of_tcp = self.of_tcp();
+        if of_tcp.is_null() {
+            return NO_IDLE;
+        }
         // SAFETY: the helper takes nothing and only reads a counter.
         let now = unsafe { bpf_jiffies64() } as u32;
         let sent = now.wrapping_sub(of_tcp.field(offset!(lsndtime)));
@@ -302,22 +304,26 @@ impl Sock {
         (u64::from(ticks) * u64::from(knob!(tick_ns)) / 1_000_000) as u32
     }
 
+    /// As the `struct tcp_sock` that it begins, for fields of that; null where it is not
+    /// known to be one.
+    #[inline(always)]
+    fn of_tcp(&self) -> Self {
+        if !self.trusted {
+            return *self;
+        }
+        // SAFETY: as in `name`; the helper only looks at what kind of socket it is.
+        let at = unsafe { bpf_skc_to_tcp_sock(self.at.cast_mut()) };
+        Self::from_btf(at.cast())
+    }
+
     /// A field, or zero where the read fails or this kernel has no such field.
-    ///
-    /// The verifier lets a typed pointer be read without a helper's detour, which
-    /// costs more than all the rest of a transition.
     #[inline(always)]
     fn field<T: Plain>(&self, at: u32) -> T {
         if !self.trusted {
             return read_or_zero(self.at, at);
         }
-        if at == ABSENT {
-            return T::ZERO;
-        }
-        // SAFETY: `at` is the kernel's own BTF-typed argument; the verifier checks
-        // offset and size against that type at load, and a fault reads as zero.
-        // Volatile, so that the compiler does not join reads of several fields.
-        unsafe { self.at.byte_add(at as usize).cast::<T>().read_volatile() }
+        // SAFETY: `at` is the kernel's own BTF-typed argument, or made of it by a helper.
+        unsafe { load(self.at, at) }
     }
 }
 

@@ -63,14 +63,22 @@ impl Stack {
     };
 }
 
+/// In place of [`of_current`] where a second program does the work of the first: stacks
+/// are most of what takes time to load.
+#[inline(always)]
+pub fn left_out() -> Stack {
+    if knob!(stacks) != 0 && meter::allows_stacks() {
+        count(drop::NO_STACK);
+    }
+    Stack::NONE
+}
+
 /// Which program asks. Each has a copy of its own to work on: one may be interrupted
 /// by another.
 #[derive(Clone, Copy)]
 pub enum Asker {
-    /// The first program of the state hook.
+    /// The state hook.
     Opens,
-    /// The second.
-    OpensAgain,
     /// The accept call's return.
     Accepts,
     /// The accept queue.
@@ -78,7 +86,7 @@ pub enum Asker {
 }
 
 /// How many askers there are.
-pub const ASKERS: u32 = 4;
+pub const ASKERS: u32 = 3;
 
 /// The current task's call stack.
 #[inline(always)]

@@ -4,13 +4,13 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
-    generated::bpf_ktime_get_boot_ns,
+    generated::{bpf_get_current_task_btf, bpf_ktime_get_boot_ns},
 };
 use tracer_common::event::{COMM_LEN, Header};
 
 use crate::{
-    maps::{CALLS, offset},
-    read::{read, read_or_zero},
+    maps::{CALLS, knob, offset},
+    read::{Plain, load, read, read_or_zero},
 };
 
 /// `PF_EXITING`, include/linux/sched.h
@@ -39,7 +39,7 @@ pub fn pid() -> u32 {
 /// names of their own; the process has its first one's.
 #[inline(always)]
 pub fn comm() -> [u8; COMM_LEN] {
-    let leader: *const c_void = read_or_zero(address(), offset!(task_group_leader));
+    let leader: *const c_void = field(offset!(task_group_leader));
     read_or_zero(leader, offset!(task_comm))
 }
 
@@ -63,7 +63,41 @@ pub fn is_in(what: u32) -> bool {
 /// Whether the task is in `do_exit`.
 #[inline(always)]
 pub fn is_exiting() -> bool {
-    read_or_zero::<u32>(address(), offset!(task_flags)) & PF_EXITING != 0
+    field::<u32>(offset!(task_flags)) & PF_EXITING != 0
+}
+
+/// Its open files: an array of pointers to `struct file`, and how many there may be.
+#[inline(always)]
+pub fn file_table() -> Option<(*const c_void, u32)> {
+    let files: *const c_void = field(offset!(task_files));
+    let (table_at, array_at, max_at) = (offset!(files_fdt), offset!(fdt_fd), offset!(fdt_max_fds));
+    if !is_typed() {
+        let table = read(files, table_at)?;
+        return Some((read(table, array_at)?, read(table, max_at)?));
+    }
+    // SAFETY: they come from the task, which the kernel's types describe.
+    unsafe {
+        let table: *const c_void = load(files, table_at);
+        Some((load(table, array_at), load(table, max_at)))
+    }
+}
+
+/// A field of the current task.
+#[inline(always)]
+fn field<T: Plain>(at: u32) -> T {
+    if !is_typed() {
+        return read_or_zero(address(), at);
+    }
+    // SAFETY: the helper takes nothing, and what it returns is a `struct task_struct` to
+    // the verifier.
+    unsafe { load(bpf_get_current_task_btf().cast(), at) }
+}
+
+/// Whether the kernel hands out a task whose fields may be read without a helper: since
+/// 5.11 (commit 3ca1032ab7ab), so wherever there is a cookie.
+#[inline(always)]
+fn is_typed() -> bool {
+    knob!(name_by_address) == 0
 }
 
 /// Whether the task, which is exiting, is the last of its process:

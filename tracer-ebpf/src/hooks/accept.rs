@@ -4,7 +4,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::programs::tracing::StackIdContext;
-use tracer_common::event::{AcceptRecord, NO_FD, kind};
+use tracer_common::event::{AcceptRecord, COMM_LEN, Header, NO_FD, kind};
 
 use crate::{
     emit::emit,
@@ -51,8 +51,7 @@ pub fn on_return(ctx: &impl StackIdContext, fd: i32) {
     }
 }
 
-/// After [`on_return`], which has dealt with the call, unless the kernel skipped it. The
-/// stack is left out: it is half of what takes time to load.
+/// After [`on_return`], which has dealt with the call, unless the kernel skipped it.
 #[inline(always)]
 pub fn on_return_again(fd: i32) {
     if CALLS.remove(task::pid_tgid()).is_err() {
@@ -60,7 +59,7 @@ pub fn on_return_again(fd: i32) {
     }
     count_taken_over(Pair::AcceptReturn);
     if let Some(sk) = accepted(fd) {
-        report(&sk, fd, || Stack::NONE);
+        report(&sk, fd, stack::left_out);
     }
 }
 
@@ -69,36 +68,58 @@ fn accepted(fd: i32) -> Option<Sock> {
     u32::try_from(fd).ok().and_then(Sock::from_fd)
 }
 
+/// Who takes a socket, and by what.
+pub struct Taker {
+    pub header: Header,
+    pub fd: i32,
+    pub comm: [u8; COMM_LEN],
+    pub stack: Stack,
+}
+
 #[inline(always)]
 fn report(sk: &Sock, fd: i32, stack: impl FnOnce() -> Stack) {
-    if !sk.is_users_tcp() {
-        return;
-    }
-    sk.forget_mptcp();
-    let Some(addresses) = sk.addresses() else {
-        return;
-    };
-    if !filter::wants(&addresses) {
+    let sock = sk.known_name();
+    // One that is folded was looked at when it was born.
+    let fold = Fold::of(sock);
+    if fold.is_none() && !is_wanted(sk) {
         return;
     }
     // 0: established before the tracer started and not in its first snapshot
     // yet; that snapshot will show the fd.
-    let sock = sk.known_name();
     if sock == 0 || !filter::wants_accept(sock) {
         return;
     }
     let stack = stack();
-    let accept = AcceptRecord {
+    let taker = Taker {
         header: task::header(kind::ACCEPT, sock, task::now()),
-        addresses,
         fd,
         comm: task::comm(),
+        stack,
+    };
+    if fold.is_some_and(|fold| fold.adds_accept(&taker)) {
+        return;
+    }
+    let Some(addresses) = sk.addresses() else {
+        return;
+    };
+    emit(&AcceptRecord {
+        header: taker.header,
+        addresses,
+        fd,
+        comm: taker.comm,
         state: sk.state(),
         _pad: 0,
-        stack: stack.place,
-        chain: stack.chain,
-    };
-    if !Fold::of(sock).is_some_and(|fold| fold.adds_accept(&accept)) {
-        emit(&accept);
+        stack: taker.stack.place,
+        chain: taker.stack.chain,
+    });
+}
+
+#[inline(always)]
+fn is_wanted(sk: &Sock) -> bool {
+    if !sk.is_users_tcp() {
+        return false;
     }
+    sk.forget_mptcp();
+    sk.addresses()
+        .is_some_and(|addresses| filter::wants(&addresses))
 }

@@ -34,7 +34,7 @@ pub fn on_transition(ctx: &impl StackIdContext, turn: Turn, sk: &Sock, old: i32,
         return;
     }
     if let Some(fold) = Fold::of(sk.known_name())
-        && fold.adds_transition(sk, phase(sk, old, new))
+        && fold.adds_transition(sk, phase(sk, task::now(), old, new))
     {
         return;
     }
@@ -67,11 +67,11 @@ pub fn on_transition(ctx: &impl StackIdContext, turn: Turn, sk: &Sock, old: i32,
     // These two are made by the opener itself, inside its system call.
     if old == tcp::CLOSE && (new == tcp::SYN_SENT || new == tcp::LISTEN) {
         let (fd, stack) = if new == tcp::SYN_SENT {
-            let asker = match turn {
-                Turn::First => Asker::Opens,
-                Turn::Second => Asker::OpensAgain,
+            let stack = match turn {
+                Turn::First => stack::of_current(ctx, Asker::Opens),
+                Turn::Second => stack::left_out(),
             };
-            (connect::claim(sock), stack::of_current(ctx, asker))
+            (connect::claim(sock), stack)
         } else {
             (NO_FD, Stack::NONE)
         };
@@ -85,7 +85,7 @@ pub fn on_transition(ctx: &impl StackIdContext, turn: Turn, sk: &Sock, old: i32,
             stack: stack.place,
             chain: stack.chain,
         };
-        let folds = new == tcp::SYN_SENT && fold::is_due(sk);
+        let folds = new == tcp::SYN_SENT && fold::is_due(sk, ts_ns);
         if !(folds && fold::begins_with_open(turn, &open)) {
             emit(&open);
         }
@@ -93,8 +93,8 @@ pub fn on_transition(ctx: &impl StackIdContext, turn: Turn, sk: &Sock, old: i32,
     }
     let is_born = new != tcp::CLOSE && (old == tcp::LISTEN || old == tcp::SYN_RECV);
     if is_born
-        && fold::is_due(sk)
-        && fold::begins_with_phase(turn, sock, &addresses, phase(sk, old, new))
+        && fold::is_due(sk, ts_ns)
+        && fold::begins_with_phase(turn, sock, &addresses, phase(sk, ts_ns, old, new))
     {
         return;
     }
@@ -120,9 +120,9 @@ pub fn on_transition(ctx: &impl StackIdContext, turn: Turn, sk: &Sock, old: i32,
 }
 
 #[inline(always)]
-fn phase(sk: &Sock, old: u16, new: u16) -> Phase {
+fn phase(sk: &Sock, ts_ns: u64, old: u16, new: u16) -> Phase {
     Phase {
-        ts_ns: task::now(),
+        ts_ns,
         value: sk.error(),
         old: old as u8,
         new: new as u8,
