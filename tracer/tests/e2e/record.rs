@@ -123,8 +123,8 @@ fn killed_it_has_all_but_the_last_second() -> Result<()> {
     let mut ends = Program::start("ends", "")?;
     ends.hear()?;
     ends.ask("hold 5")?;
-    // Written after at most a second, and here is a second more.
-    std::thread::sleep(Duration::from_secs(2));
+    // Written after at most a second, and here are more for where all is slow.
+    std::thread::sleep(Duration::from_secs(5));
     tcpleak.signal(Signal::SIGKILL)?;
     let _ = tcpleak.finish();
     publish(&recording)?;
@@ -163,6 +163,14 @@ impl Drop for Small<'_> {
     }
 }
 
+/// Waits until a disk of 64 KiB takes no more of it.
+fn fills(recording: &str) -> Result<()> {
+    wait_for("the disk to be full", || {
+        let written = fs::metadata(recording)?.len();
+        Ok((written > 48 << 10).then_some(()))
+    })
+}
+
 #[test]
 fn a_full_disk_costs_what_does_not_fit() -> Result<()> {
     let folder = TempDir::new()?;
@@ -171,10 +179,7 @@ fn a_full_disk_costs_what_does_not_fit() -> Result<()> {
     let tcpleak = Tcpleak::watching(&format!("record -o {recording}"))?;
     let churn = Program::start("churn", "2000")?;
     churn.hear()?;
-    wait_for("the disk to be full", || {
-        let written = fs::metadata(&recording)?.len();
-        Ok((written > 48 << 10).then_some(()))
-    })?;
+    fills(&recording)?;
     let finished = tcpleak.interrupt_after(Duration::from_secs(3))?;
     assert_eq!(finished.code, Some(1), "{}", finished.stderr);
     assert!(
@@ -197,11 +202,13 @@ fn a_report_is_not_lost_with_its_recording() -> Result<()> {
     let folder = TempDir::new()?;
     let small = Small::mount(folder.path(), 64)?;
     let recording = public(&folder, "a.tcpleak")?;
-    let arguments = format!("leaks --for 10s --all --format json --record {recording}");
+    let arguments = format!("leaks --for 10m --all --format json --record {recording}");
     let tcpleak = Tcpleak::watching(&arguments)?;
     let churn = Program::start("churn", "2000")?;
     churn.hear()?;
-    let finished = tcpleak.finish()?;
+    fills(&recording)?;
+    churn.finish()?;
+    let finished = tcpleak.interrupt()?;
     assert_eq!(finished.code, Some(1), "{}", finished.stderr);
     assert!(
         finished.stderr.contains("No space left"),
@@ -210,7 +217,7 @@ fn a_report_is_not_lost_with_its_recording() -> Result<()> {
     );
     let report: Value = serde_json::from_str(&finished.stdout)?;
     let seen = report["summary"]["connections_seen"].as_u64();
-    assert!(seen > Some(1_000), "{seen:?} connections");
+    assert!(seen > Some(100), "{seen:?} connections");
     drop(small);
     Ok(())
 }
@@ -225,14 +232,16 @@ fn a_stalled_disk_stops_neither_the_trace_nor_its_end() -> Result<()> {
     // One page, which is soon full.
     fcntl(&reader, FcntlArg::F_SETPIPE_SZ(1))?;
     let tcpleak = Tcpleak::watching(&format!("trace --format jsonl --record {}", fifo.display()))?;
-    let churn = Program::start("churn", "2000")?;
+    let churn = Program::start("churn", "200")?;
     let port = churn.hear()?["port"].clone();
     let end = format!("127.0.0.1:{port}");
+    let (mut read, mut told) = (0, 0);
     wait_for("more than the pipe takes", || {
-        let told = tcpleak.lines()?;
-        let told = told.iter().filter(|event| event["remote"] == end);
-        Ok((told.count() > 2_000).then_some(()))
+        let lines = tcpleak.lines_after(&mut read)?;
+        told += lines.iter().filter(|event| event["remote"] == end).count();
+        Ok((told > 2_000).then_some(()))
     })?;
+    churn.finish()?;
     // What waits is written each second.
     std::thread::sleep(Duration::from_secs(2));
     let finished = tcpleak.interrupt()?;

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::OnceLock, thread, time::Duration};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::Value;
 
 use crate::support::{
@@ -215,8 +215,15 @@ fn a_worker_that_ends_leaks_nothing() -> Result<()> {
 fn a_short_watch_does_not_judge() -> Result<()> {
     let nginx = Nginx::start()?;
     let pool = Program::start("pool", &format!("{} 10", nginx.port))?;
-    let arguments = format!("leaks --for 1s --pid {} --format json", pool.pid());
+    let arguments = format!("leaks --for 100ms --pid {} --format json", pool.pid());
     let report = tcpleak::run(&arguments)?.json()?;
+    let [from, to] = ["from", "to"].map(|at| report["window"][at].as_str().map(str::parse));
+    let [from, to]: [jiff::Timestamp; 2] = [from.context("no start")??, to.context("no end")??];
+    let watched = to.duration_since(from);
+    ensure!(
+        watched.as_secs() < 5,
+        "watched for {watched}: too slow to tell"
+    );
     let group = group_of(&report, pool.pid(), "client")?;
     assert_eq!(group["verdict"]["code"], "not-enough-data", "{group}");
     assert_eq!(group["verdict"]["class"], "unknown");

@@ -76,7 +76,7 @@ impl Matrix<'_> {
         let folder = self.work.join(kernel.name);
         fs::create_dir_all(&folder)?;
         let settings = [
-            ("suite", self.suite.script(kernel.lacks)),
+            ("suite", self.suite.script(kernel)),
             ("fault", self.fault.to_owned()),
         ];
         let guest = Guest {

@@ -1,5 +1,7 @@
 //! Which tests run in a guest.
 
+use super::kernel::Kernel;
+
 /// Every plan there is. Each kernel is asked which of them it supports.
 pub(crate) const PLANS: [&str; 3] = ["tracepoint", "fentry", "kprobe"];
 
@@ -18,9 +20,10 @@ const OF_NO_KERNEL: [&str; 8] = [
     "stacks::a_flood_",
 ];
 
-/// And of tests that load nothing into the kernel, or hang on hooks that all plans
-/// share: they run with the first plan only.
-const OF_NO_PLAN: [&str; 2] = ["check::", "ps::"];
+/// And of tests that load nothing into the kernel, hang on hooks that all plans share, or
+/// are about what becomes of records once they have come: they run with the first plan
+/// only.
+const OF_NO_PLAN: [&str; 4] = ["check::", "ps::", "record::", "timeline::"];
 
 /// Parts of the names of tests whose outcome hangs on the kernel most: what each
 /// record says, what snapshots find, and where a task's registers lie.
@@ -41,16 +44,23 @@ pub(crate) struct Suite<'a> {
     pub(crate) plans: Vec<&'a str>,
     /// Parts of their names; all where there is none
     pub(crate) filter: Vec<&'a str>,
+    /// Only the plans that each kernel is shortly tested with
+    pub(crate) is_short: bool,
 }
 
-impl Suite<'_> {
+impl<'a> Suite<'a> {
+    /// Those that this kernel runs.
+    pub(crate) fn plans_of(&self, kernel: &Kernel) -> impl Iterator<Item = &'a str> {
+        let is_run = |plan: &&str| !self.is_short || kernel.plans_if_short.contains(plan);
+        self.plans.iter().copied().filter(is_run)
+    }
+
     /// A guest's file `suite`: a line for each plan, with the arguments of the tests.
-    /// `lacks`: parts of the names of tests that its kernel has nothing for.
-    pub(crate) fn script(&self, lacks: &[&str]) -> String {
+    pub(crate) fn script(&self, kernel: &Kernel) -> String {
         let mut script = String::new();
-        for (index, plan) in self.plans.iter().copied().enumerate() {
+        for (index, plan) in self.plans_of(kernel).enumerate() {
             let mut words = vec![plan, AT_A_TIME];
-            let mut left_out = [&OF_NO_KERNEL, lacks].concat();
+            let mut left_out = [&OF_NO_KERNEL, kernel.lacks].concat();
             if index > 0 {
                 left_out.extend(OF_NO_PLAN);
             }

@@ -49,7 +49,7 @@ fn scope_2689_opened_before_and_closed_after_the_start_is_one() -> Result<()> {
 
 #[test]
 fn scope_2700_churn_at_the_start_is_told_at_most_once() -> Result<()> {
-    let churn = Program::start("churn", "1000")?;
+    let churn = Program::start("churn", "300")?;
     let port = churn.hear()?["port"].clone();
     let filter = format!("--port {port}");
     // Both start in the middle of it.

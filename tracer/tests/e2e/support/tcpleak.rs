@@ -73,9 +73,13 @@ static COMING_OR_GOING: RwLock<()> = RwLock::new(());
 /// would lose the returns of calls that are under way (`bpf_tramp_image_put`,
 /// kernel/bpf/trampoline.c). Not to be held where one is started or ended.
 pub(crate) fn nobody_comes_or_goes() -> RwLockWriteGuard<'static, ()> {
-    COMING_OR_GOING
+    let alone = COMING_OR_GOING
         .write()
-        .unwrap_or_else(PoisonError::into_inner)
+        .unwrap_or_else(PoisonError::into_inner);
+    // A worker of the kernel takes away what a process that has ended had attached
+    // (`bpf_link_put_deferred`, kernel/bpf/syscall.c).
+    thread::sleep(Duration::from_secs(1));
+    alone
 }
 
 fn comes_or_goes() -> RwLockReadGuard<'static, ()> {
