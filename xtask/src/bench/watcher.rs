@@ -41,6 +41,22 @@ const COUNTER: Watcher = Watcher {
     args: &["-e", "tracepoint:sock:inet_sock_set_state { @ = count(); }"],
 };
 
+/// The same in all places that the plan `tracepoint` has a program in: what any tracer pays
+/// there that knows who opened and who accepted. Tracepoints of a system call make every
+/// call of every process slower.
+const COUNTERS: Watcher = Watcher {
+    name: "as many counters",
+    program: Some("bpftrace"),
+    args: &[
+        "-e",
+        "tracepoint:sock:inet_sock_set_state, tracepoint:tcp:tcp_destroy_sock, \
+         tracepoint:tcp:tcp_send_reset, tracepoint:tcp:tcp_receive_reset, \
+         tracepoint:syscalls:sys_enter_connect, tracepoint:syscalls:sys_exit_connect, \
+         tracepoint:syscalls:sys_exit_accept4, tracepoint:syscalls:sys_enter_shutdown, \
+         tracepoint:syscalls:sys_exit_shutdown { @ = count(); }",
+    ],
+};
+
 /// What most people use tcpleak for.
 pub(crate) const LEAKS: Watcher = tcpleak(
     "tcpleak leaks",
@@ -50,9 +66,10 @@ pub(crate) const LEAKS: Watcher = tcpleak(
 );
 
 /// All that are compared.
-pub(crate) const ALL: [Watcher; 9] = [
+pub(crate) const ALL: [Watcher; 10] = [
     UNTRACED,
     COUNTER,
+    COUNTERS,
     LEAKS,
     tcpleak(
         "leaks --stacks off",

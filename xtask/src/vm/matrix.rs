@@ -38,7 +38,8 @@ pub(crate) struct Matrix<'a> {
 impl Matrix<'_> {
     /// Runs a guest for each kernel; what they told is in the same order.
     pub(crate) fn run(&self, kernels: &[(Kernel, Files)]) -> Vec<(Told, Result<()>)> {
-        let queue: VecDeque<_> = kernels.iter().enumerate().collect();
+        // The newest first: it takes longest.
+        let queue: VecDeque<_> = kernels.iter().enumerate().rev().collect();
         let queue = Mutex::new(queue);
         let next = || {
             let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
