@@ -344,13 +344,20 @@ fn load(kernel: &Kernel, options: &Options, by_address: bool) -> Result<Ebpf> {
     } else {
         TREE_PROCESSES
     };
+    // Filled in advance, so one that is not used costs as much as one that is.
+    let chooses_processes = options.filter.tree != 0 || options.filter.pid != 0;
+    let followed = if chooses_processes {
+        options.limits.followed
+    } else {
+        1
+    };
     loader
         .btf(Some(&kernel.btf))
         .override_global("OFFSETS", kernel.offsets.as_bytes(), true)
         .override_global("CONFIG", config.as_bytes(), true)
         .map_max_entries("COUNTS", counters::entries()?)
         .map_max_entries("RING", options.ring_bytes)
-        .map_max_entries("FOLLOWED", options.limits.followed)
+        .map_max_entries("FOLLOWED", followed)
         .map_max_entries("TREE", processes)
         .map_max_entries("CALLS", options.limits.calls)
         .load(OBJECT)

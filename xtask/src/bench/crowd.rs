@@ -1,7 +1,7 @@
-//! A program with many connections to itself, idle or busy as it is told.
+//! Programs with many connections to themselves, idle or busy as they are told.
 
 use std::{
-    env,
+    env, fs,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
@@ -16,8 +16,14 @@ const PER_ADDRESS: usize = 20_000;
 /// Bytes that go over a connection at a time: less than its buffers hold.
 const AT_ONCE: usize = 16 << 10;
 
-/// The program, and how it is told what to do.
-pub(crate) struct Crowd {
+/// Descriptors that a program has beside its connections.
+const OTHER_FILES: usize = 1_000;
+
+/// As many programs as it takes: each may open only so many files.
+pub(crate) struct Crowd(Vec<Member>);
+
+/// One of them, and how it is told what to do.
+struct Member {
     child: Child,
     ask: ChildStdin,
     answers: BufReader<ChildStdout>,
@@ -26,8 +32,45 @@ pub(crate) struct Crowd {
 impl Crowd {
     /// Starts it, with so many connections.
     pub(crate) fn start(connections: usize) -> Result<Self> {
+        let files = most_files()?;
+        let each = files.saturating_sub(OTHER_FILES) / 2;
+        ensure!(
+            each > 0,
+            "no program may open more than {files} files: raise `ulimit -Hn`"
+        );
+        let mut crowd = Self(Vec::new());
+        let mut left = connections;
+        while left > 0 {
+            let own = left.min(each);
+            crowd.0.push(Member::start(own, files)?);
+            left -= own;
+        }
+        Ok(crowd)
+    }
+
+    /// Moves data over all connections in turn for so long. Returns bytes in a second.
+    pub(crate) fn move_data(&mut self, lasts: Duration) -> Result<u64> {
+        for member in &mut self.0 {
+            writeln!(member.ask, "{}", lasts.as_millis())?;
+        }
+        self.0.iter_mut().map(Member::hear).sum()
+    }
+}
+
+/// How many files a program may open: the hard limit of `/proc/self/limits`.
+fn most_files() -> Result<usize> {
+    let limits = fs::read_to_string("/proc/self/limits")?;
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let hard = line.and_then(|line| line.split_whitespace().nth(4)?.parse().ok());
+    hard.context("/proc/self/limits has no limit of open files")
+}
+
+impl Member {
+    fn start(connections: usize, files: usize) -> Result<Self> {
         let mut child = Command::new("prlimit")
-            .arg(format!("--nofile={}", 2 * connections + 1_000))
+            .arg(format!("--nofile={files}"))
             .arg(env::current_exe()?)
             .args(["bench-crowd", &connections.to_string()])
             .stdin(Stdio::piped())
@@ -36,22 +79,16 @@ impl Crowd {
             .context("cannot start prlimit")?;
         let ask = child.stdin.take().context("no standard input")?;
         let answers = BufReader::new(child.stdout.take().context("no standard output")?);
-        let mut crowd = Self {
+        let mut member = Self {
             child,
             ask,
             answers,
         };
-        let open = crowd
+        let open = member
             .hear()
             .context("the connections could not be opened")?;
         ensure!(open == connections as u64, "{open} connections were opened");
-        Ok(crowd)
-    }
-
-    /// Moves data over all connections in turn for so long. Returns bytes in a second.
-    pub(crate) fn move_data(&mut self, lasts: Duration) -> Result<u64> {
-        writeln!(self.ask, "{}", lasts.as_millis())?;
-        self.hear()
+        Ok(member)
     }
 
     fn hear(&mut self) -> Result<u64> {
@@ -61,7 +98,7 @@ impl Crowd {
     }
 }
 
-impl Drop for Crowd {
+impl Drop for Member {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -57,6 +57,18 @@ const COUNTERS: Watcher = Watcher {
     ],
 };
 
+/// A tracepoint of a system call that hardly anybody makes: the kernel looks for one in
+/// every call of every process then (`SYSCALL_WORK_SYSCALL_TRACEPOINT`,
+/// include/linux/thread_info.h).
+pub(crate) const ONE_CALL: Watcher = Watcher {
+    name: "a counter of shutdown(2)",
+    program: Some("bpftrace"),
+    args: &[
+        "-e",
+        "tracepoint:syscalls:sys_enter_shutdown { @ = count(); }",
+    ],
+};
+
 /// What most people use tcpleak for.
 pub(crate) const LEAKS: Watcher = tcpleak(
     "tcpleak leaks",
