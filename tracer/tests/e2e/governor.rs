@@ -29,7 +29,7 @@ fn stacks_are_left_out_then_transitions_and_never_an_open_or_a_close() -> Result
             ["ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2"]
         );
 
-        let churn = Program::start_in(&netns, "churn", "100")?;
+        let churn = Program::start_in(&netns, "churn", "10")?;
         leaves_out(&tcpleak, &json!(["stacks"]))?;
         leaves_out(&tcpleak, &json!(["stacks", "transitions"]))?;
         drop(churn);
@@ -49,7 +49,7 @@ fn stacks_are_left_out_then_transitions_and_never_an_open_or_a_close() -> Result
 
 #[test]
 fn leaks_says_what_was_left_out_and_for_how_long() -> Result<()> {
-    let (_churn, _) = super::loss::churn(100)?;
+    let (_churn, _) = super::loss::churn(10)?;
     let tcpleak = Tcpleak::watching(&format!("leaks {LITTLE} --for 10m --format json"))?;
     wait_for("something to be left out", || {
         Ok(tcpleak

@@ -23,7 +23,7 @@ const OF_NO_KERNEL: [&str; 8] = [
 /// And of tests that load nothing into the kernel, hang on hooks that all plans share, or
 /// are about what becomes of records once they have come: they run with the first plan
 /// only.
-const OF_NO_PLAN: [&str; 4] = ["check::", "ps::", "record::", "timeline::"];
+const OF_NO_PLAN: [&str; 5] = ["check::", "governor::", "ps::", "record::", "timeline::"];
 
 /// Parts of the names of tests whose outcome hangs on the kernel most: what each
 /// record says, what snapshots find, and where a task's registers lie.
