@@ -7,11 +7,14 @@ use core::{
 };
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
-use tracer_common::drop::{COUNTERS_PER_CPU, RING_FULL, SUBMITTED};
+use tracer_common::{
+    drop::{COUNTERS_PER_CPU, METERED_NS, RING_FULL, SUBMITTED},
+    shed::METER_SHIFT,
+};
 
 use crate::{
     maps::{COUNTS, RING, knob},
-    meter,
+    task,
 };
 
 /// Wake-ups are left to user space's own timer.
@@ -21,6 +24,9 @@ const BPF_RB_FORCE_WAKEUP: u64 = 2;
 /// Ask `bpf_ringbuf_query` for the bytes not read yet.
 const BPF_RB_AVAIL_DATA: u64 = 0;
 
+/// 2^64 over the golden ratio: its multiples spread evenly, however coarse the clock is.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// Writes one record, or counts its loss. Returns whether it was written.
 ///
 /// The reader polls on a timer; it is woken ahead of that only when much waits,
@@ -29,7 +35,7 @@ const BPF_RB_AVAIL_DATA: u64 = 0;
 pub fn emit<T>(record: &T) -> bool {
     let is_written = emit_part(record, size_of::<T>() as u64);
     // SAFETY: every record begins with the time at which its hook began.
-    meter::note(unsafe { *(&raw const *record).cast::<u64>() });
+    meter(unsafe { *(&raw const *record).cast::<u64>() });
     is_written
 }
 
@@ -71,5 +77,13 @@ pub fn add(slot: u32, more: u64) {
         // because a hook in a softirq may interrupt one of this CPU's tasks
         // between load and store, and user space reads meanwhile.
         unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, more) };
+    }
+}
+
+/// A hook that began at `began_ns` has told what it had to. One in so many is measured.
+#[inline(always)]
+pub fn meter(began_ns: u64) {
+    if began_ns.wrapping_mul(SPREAD) >> (u64::BITS - METER_SHIFT) == 0 {
+        add(METERED_NS, task::now().wrapping_sub(began_ns));
     }
 }

@@ -18,13 +18,20 @@ use tracer_common::{
 };
 
 use crate::{
-    emit::emit_part,
-    hooks::accept::Taker,
+    emit::{emit_part, meter},
     maps::{BIRTHS, BLANKS, FOLDS, knob},
-    meter,
     sock::{Sock, tcp},
+    stack::Stack,
     turn::{Turn, note_end},
 };
+
+/// Who takes a socket, and by what.
+pub struct Taker {
+    pub header: Header,
+    pub fd: i32,
+    pub comm: [u8; COMM_LEN],
+    pub stack: Stack,
+}
 
 /// A connection that is folded.
 #[derive(Clone, Copy)]
@@ -62,7 +69,7 @@ impl Fold {
                 note_end(sk);
             }
         }
-        meter::note(phase.ts_ns);
+        meter(phase.ts_ns);
         true
     }
 
@@ -147,7 +154,7 @@ impl Fold {
         fold.chain = taker.stack.chain;
         // SAFETY: as above.
         unsafe { write_volatile(&raw mut fold.accepted_ns, taker.header.ts_ns) };
-        meter::note(taker.header.ts_ns);
+        meter(taker.header.ts_ns);
         // Written meanwhile, on another CPU: then it is told once more.
         // SAFETY: as above.
         unsafe { read_volatile(&raw const fold.is_told) == 0 }
@@ -211,7 +218,7 @@ pub fn begins_with_open(turn: Turn, open: &OpenRecord) -> bool {
     blank.stack = open.stack;
     blank.chain = open.chain;
     let is_begun = FOLDS.insert(open.header.sock, &*blank, 0).is_ok();
-    meter::note(open.header.ts_ns);
+    meter(open.header.ts_ns);
     is_begun
 }
 
@@ -235,7 +242,7 @@ pub fn begins_with_phase(turn: Turn, sock: u64, addresses: &Addresses, phase: Ph
     blank.phases[0] = phase;
     blank.count = 1;
     let is_begun = FOLDS.insert(sock, &*blank, 0).is_ok();
-    meter::note(phase.ts_ns);
+    meter(phase.ts_ns);
     is_begun
 }
 

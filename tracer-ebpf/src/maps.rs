@@ -6,18 +6,17 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, StackTrace},
 };
 use tracer_common::{
+    chain::MAX_LOOKED_UP,
     config::{
         Config, DEFAULT_RING_BYTES, FOLD_NEVER, FOLDED_SOCKETS, FOLLOWED_PORTS, FOLLOWED_SOCKETS,
         Filter, IN_FLIGHT_CALLS, KEPT_STACKS, KNOWN_CHAINS, ListenPort, MPTCP_CHILDREN, Registers,
         STACK_BUDGETS, TREE_PROCESSES,
     },
     drop::COUNTERS_PER_CPU,
-    event::FoldRecord,
+    event::{FoldRecord, StackRecord},
     offsets::{self, Offsets},
     pair::Pair,
 };
-
-use crate::stack::{ASKERS, Copy};
 
 /// Records on their way to user space. Resized before load.
 #[map]
@@ -77,7 +76,7 @@ pub static BUDGETS: LruHashMap<u32, Budget> = LruHashMap::with_max_entries(STACK
 
 /// Where stacks are looked at.
 #[map]
-pub static COPIES: PerCpuArray<Copy> = PerCpuArray::with_max_entries(ASKERS, 0);
+pub static COPIES: PerCpuArray<StackCopy> = PerCpuArray::with_max_entries(ASKERS, 0);
 
 /// Connections that are folded: see [`crate::fold`]. Cut down to one entry where none
 /// are.
@@ -102,6 +101,19 @@ pub struct Births {
     pub count: u32,
     /// and how many there were in the one before.
     pub before: u32,
+}
+
+/// How many programs take stacks: the values of [`crate::stack::Asker`].
+pub const ASKERS: u32 = 3;
+
+/// What is on the stack, and room for what is counted, in memory that the verifier
+/// keeps no track of: it would follow each count apart.
+#[repr(C)]
+pub struct StackCopy {
+    pub record: StackRecord,
+    /// Words that may be return addresses into a library, and how many.
+    pub looked_up: [u64; MAX_LOOKED_UP],
+    pub count: u64,
 }
 
 /// Stacks taken of a process.

@@ -24,10 +24,9 @@ use tracer_common::{
 
 use crate::{
     emit::{count, emit_part, is_ring_calm},
-    maps::{BUDGETS, Budget, COPIED, COPIES, STACKS, knob, offset},
-    meter,
+    maps::{BUDGETS, Budget, COPIED, COPIES, STACKS, StackCopy, knob, offset},
     read::{read, read_or_zero},
-    task,
+    shed, task,
 };
 
 /// Leaves out the innermost frame: see [`by_frame_pointers`].
@@ -67,7 +66,7 @@ impl Stack {
 /// are most of what takes time to load.
 #[inline(always)]
 pub fn left_out() -> Stack {
-    if knob!(stacks) != 0 && meter::allows_stacks() {
+    if knob!(stacks) != 0 && shed::allows_stacks() {
         count(drop::NO_STACK);
     }
     Stack::NONE
@@ -85,13 +84,10 @@ pub enum Asker {
     Takes,
 }
 
-/// How many askers there are.
-pub const ASKERS: u32 = 3;
-
 /// The current task's call stack.
 #[inline(always)]
 pub fn of_current(ctx: &impl StackIdContext, asker: Asker) -> Stack {
-    if knob!(stacks) == 0 || !meter::allows_stacks() {
+    if knob!(stacks) == 0 || !shed::allows_stacks() {
         return Stack::NONE;
     }
     if !can_afford() {
@@ -139,16 +135,6 @@ fn by_frame_pointers(ctx: &impl StackIdContext) -> i32 {
             NO_STACK
         }
     }
-}
-
-/// What is on the stack, and room for what is counted, in memory that the verifier
-/// keeps no track of: it would follow each count apart.
-#[repr(C)]
-pub struct Copy {
-    record: StackRecord,
-    /// Words that may be return addresses into a library, and how many.
-    looked_up: [u64; MAX_LOOKED_UP],
-    count: u64,
 }
 
 /// The number of the chain of calls that the task is in. A new one is copied. Takes an
@@ -257,7 +243,7 @@ fn keeps_frame_pointers(own: &Own, ip: u64, sp: u64, fp: u64) -> bool {
 /// The number of the return addresses among the words of the window. In two rounds: the
 /// verifier walks through each word's code for every word, so that is to be short.
 #[inline(always)]
-fn number(copy: *mut Copy, seed: u64, own: &Own, ip: u64, sp: u64) -> u64 {
+fn number(copy: *mut StackCopy, seed: u64, own: &Own, ip: u64, sp: u64) -> u64 {
     let mut chain = seed;
     // Volatile, so that all of it stays in the map.
     // SAFETY: the entry is this asker's own (see `chain`) and lives as long as the map.

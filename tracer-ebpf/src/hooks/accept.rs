@@ -4,12 +4,12 @@
 use core::ffi::c_void;
 
 use aya_ebpf::programs::tracing::StackIdContext;
-use tracer_common::event::{AcceptRecord, COMM_LEN, Header, NO_FD, kind};
+use tracer_common::event::{AcceptRecord, NO_FD, kind};
 
 use crate::{
     emit::emit,
     filter,
-    fold::Fold,
+    fold::{Fold, Taker},
     maps::{ACCEPT, CALLS, Call},
     sock::Sock,
     stack::{self, Asker, Stack},
@@ -66,14 +66,6 @@ pub fn on_return_again(fd: i32) {
 #[inline(always)]
 fn accepted(fd: i32) -> Option<Sock> {
     u32::try_from(fd).ok().and_then(Sock::from_fd)
-}
-
-/// Who takes a socket, and by what.
-pub struct Taker {
-    pub header: Header,
-    pub fd: i32,
-    pub comm: [u8; COMM_LEN],
-    pub stack: Stack,
 }
 
 #[inline(always)]

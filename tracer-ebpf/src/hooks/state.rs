@@ -11,7 +11,7 @@ use crate::{
     fold::{self, Fold},
     hooks::connect,
     maps::{SHUTDOWN, knob},
-    meter,
+    shed,
     sock::{Sock, tcp},
     stack::{self, Asker, Stack},
     task,
@@ -22,7 +22,7 @@ use crate::{
 #[inline(always)]
 pub fn on_transition(ctx: &impl StackIdContext, turn: Turn, sk: &Sock, old: i32, new: i32) {
     let (old, new) = (old as u16, new as u16);
-    if !meter::allows_transition(new) {
+    if !shed::allows_transition(new) {
         return;
     }
     let what = u64::from(old) << 16 | u64::from(new);

@@ -20,6 +20,7 @@ pub mod lingers;
 mod repair;
 pub mod site;
 mod sites;
+pub mod socket;
 mod whole;
 
 use connection::Connection;

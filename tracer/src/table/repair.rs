@@ -8,8 +8,10 @@ use super::{Change, Entry, Origin, Table};
 use crate::{
     clock::BootTime,
     decode::{Ends, Event, Owner},
-    reconcile::Socket,
-    table::connection::{ConnId, Connection, Holder, Sample},
+    table::{
+        connection::{ConnId, Connection, Holder, Sample},
+        socket::Socket,
+    },
     tcp::{Known, OwnerKnown, Role, State},
 };
 
