@@ -277,9 +277,11 @@ impl Collector {
             sleep(Duration::from_millis(WRITTEN_MS)).await;
         }
         self.unfold(BootTime::END, snapshot.ended, observer)?;
-        // What happened before the snapshot ended is in the ring by now. Not until
-        // the ring is empty: where more comes than can be told, it never is.
-        while self.course.heard() < snapshot.ended + DISORDER && self.drain(observer)? {}
+        // What happened before the snapshot ended is in the ring by now, and what ended
+        // while the folded ones were read. Not until the ring is empty: where more comes
+        // than can be told, it never is.
+        let read = clocks::boot_time();
+        while self.course.heard() < read + DISORDER && self.drain(observer)? {}
         self.count(observer)?;
         if self.course.is_fresh() {
             self.follow_process(&snapshot)?;
