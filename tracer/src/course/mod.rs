@@ -211,6 +211,8 @@ impl Course {
                 }
             },
             Entry::End => self.is_over = true,
+            // Each file of a recording tells it anew.
+            Entry::Shed(_, shed) if *shed == self.sheds.now().1 => {}
             Entry::Shed(at, shed) => {
                 self.sheds.note(*at, *shed);
                 self.table.note_shed(*at, *shed == Shed::Transitions);
@@ -274,15 +276,19 @@ impl Course {
         self.table.note_loss();
     }
 
-    /// What is known of names and processes, and what is left out now.
+    /// What is left out now, where something is.
+    #[must_use]
+    pub fn shed(&self) -> Option<Entry> {
+        let (since, shed) = self.sheds.now();
+        (shed != Shed::Nothing).then_some(Entry::Shed(since, shed))
+    }
+
+    /// What is known of names and processes.
     pub fn facts(&self) -> impl Iterator<Item = Entry> {
         let names = self.names.iter();
         let names = names.map(|(&stack, frames)| Entry::Name(stack, frames.clone()));
         let owners = self.owners.iter();
-        let owners = owners.map(|(&pid, owner)| Entry::Owner(pid, owner.clone()));
-        let (since, shed) = self.sheds.now();
-        let shed = (shed != Shed::Nothing).then_some(Entry::Shed(since, shed));
-        names.chain(owners).chain(shed)
+        names.chain(owners.map(|(&pid, owner)| Entry::Owner(pid, owner.clone())))
     }
 
     /// Whether the trace came to its end.

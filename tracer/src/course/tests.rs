@@ -155,3 +155,39 @@ fn a_start_reads_as_it_was_written() {
     assert_eq!(read, Some(start.command));
     assert!(Start::decode(b"\xff\xff").is_none());
 }
+
+#[test]
+fn what_is_left_out_is_told_once_and_no_repair() -> Result<()> {
+    #[derive(Default)]
+    struct Told(Vec<Shed>);
+    impl Observer for Told {
+        fn change(&mut self, _: Change, _: BootTime, _: &Connection) -> Result<()> {
+            Ok(())
+        }
+
+        fn shed(&mut self, _: BootTime, shed: Shed) -> Result<()> {
+            self.0.push(shed);
+            Ok(())
+        }
+    }
+    let mut course = course();
+    let mut told = Told::default();
+    let entry = Entry::Shed(BootTime::from_ns(5_000_000_000), Shed::Stacks);
+    course.learn(&entry, &mut told)?;
+    // As the next file of a recording begins.
+    let again = course.shed().expect("something is left out");
+    course.learn(&again, &mut told)?;
+    assert_eq!(told.0, [Shed::Stacks]);
+    assert!(
+        course
+            .blind()
+            .iter()
+            .any(|said| said.contains("--max-overhead"))
+    );
+    course.learn(
+        &Entry::Shed(BootTime::from_ns(6_000_000_000), Shed::Nothing),
+        &mut told,
+    )?;
+    assert!(course.shed().is_none());
+    Ok(())
+}

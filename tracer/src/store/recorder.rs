@@ -103,6 +103,9 @@ impl Recorder {
         for fact in course.facts() {
             item::push_entry(&mut self.facts, &fact);
         }
+        if let Some(shed) = course.shed() {
+            item::push_entry(&mut self.course, &shed);
+        }
         self.flush();
     }
 
