@@ -96,21 +96,24 @@ impl Sheds {
     pub(super) fn sentences(&self, now: BootTime) -> impl Iterator<Item = String> {
         let (stacks_ms, transitions_ms) = self.until(now);
         let what = [
-            (stacks_ms, "the code that opened connections"),
+            (Shed::Stacks, stacks_ms, "the code that opened connections"),
             (
+                Shed::Transitions,
                 transitions_ms,
                 "when connections changed between their opening and their close, but for what \
                  snapshots showed",
             ),
         ];
-        what.into_iter()
-            .filter(|&(ms, _)| ms > 0)
-            .map(|(ms, what)| {
-                format!(
-                    "{what}, for {} s of this trace: it cost more than --max-overhead allows",
-                    ms.div_ceil(1_000)
-                )
-            })
+        // What has just been left out is said, too.
+        let now = self.last.1;
+        let was_left_out = move |&(shed, ms, _): &(Shed, u64, _)| ms > 0 || now >= shed;
+        let what = what.into_iter().filter(was_left_out);
+        what.map(|(_, ms, what)| {
+            format!(
+                "{what}, for {} s of this trace: it cost more than --max-overhead allows",
+                ms.div_ceil(1_000).max(1)
+            )
+        })
     }
 }
 
