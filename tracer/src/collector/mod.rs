@@ -427,14 +427,16 @@ impl Collector {
 
     /// Leaves out more or less, by what it costs.
     fn keep_cheap(&mut self, now: BootTime, observer: &mut impl Observer) -> Result<()> {
-        let cost = Cost {
+        let Some(governor) = &mut self.governor else {
+            return Ok(());
+        };
+        let judged = governor.judge(Cost {
             at: now,
             kernel: self.tracer.cost(),
             user: clocks::process_time(),
             ring_full: self.course.standing().counts.ring_full,
-        };
-        let governor = self.governor.as_mut();
-        let Some(shed) = governor.and_then(|governor| governor.judge(cost)) else {
+        });
+        let Some(shed) = judged else {
             return Ok(());
         };
         self.tracer.shed(shed);

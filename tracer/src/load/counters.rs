@@ -66,16 +66,16 @@ impl Counters {
 /// name, and how often each was. `taken_over`: how often a pair's second program did the
 /// work of its first.
 pub(super) fn missed(skipped: &[(&str, u64)], taken_over: impl Fn(Pair) -> u64) -> u64 {
-    let sum = |is_wanted: &dyn Fn(&str) -> bool| -> u64 {
-        let wanted = skipped.iter().filter(|(name, _)| is_wanted(name));
-        wanted.map(|(_, times)| times).sum()
-    };
-    let is_of = |name: &str, pair: Pair| !is_spare(name) && name.starts_with(pair.programs());
-    let alone = sum(&|name| !is_spare(name) && !Pair::ALL.iter().any(|&pair| is_of(name, pair)));
-    let pairs = Pair::ALL.into_iter().map(|pair| {
-        let first = sum(&|name| is_of(name, pair));
-        first.saturating_sub(taken_over(pair))
-    });
+    let mut alone = 0;
+    let mut firsts = [0; Pair::ALL.len()];
+    for (name, times) in skipped.iter().filter(|(name, _)| !is_spare(name)) {
+        let pair = Pair::ALL
+            .iter()
+            .position(|pair| name.starts_with(pair.programs()));
+        *pair.map_or(&mut alone, |pair| &mut firsts[pair]) += times;
+    }
+    let pairs = Pair::ALL.into_iter().zip(firsts);
+    let pairs = pairs.map(|(pair, missed): (Pair, u64)| missed.saturating_sub(taken_over(pair)));
     alone + pairs.sum::<u64>()
 }
 

@@ -409,41 +409,6 @@ fn what_the_user_did_not_ask_for_is_not_adopted() {
 }
 
 #[test]
-fn an_end_whose_last_record_was_lost_does_not_stay_live() {
-    let mut table = warm();
-    open(&mut table, SECOND, 1, 5);
-    let closes = Event::State {
-        at: BootTime::from_ns(SECOND),
-        sock: 1,
-        ends: ends(4000, 80),
-        old: State::FinWait2,
-        new: State::Close,
-        how: Circumstance {
-            both_shut: true,
-            peer_done: true,
-            ..Circumstance::default()
-        },
-        task: table
-            .get(1)
-            .and_then(|connection| connection.owner)
-            .expect("owned"),
-    };
-    table.apply(&closes, |_, _, _| {});
-    assert_eq!(table.live(), 1, "for all that is known its fd may be held");
-
-    // Its fd still is.
-    table.begin_snapshot();
-    let held = vec![socket(1, ends(4000, 80), State::Close, 99)];
-    reconcile(&mut table, &snapshot(2 * SECOND, held, &[(99, 50, 5)]));
-    assert_eq!((table.live(), table.counters().repaired), (1, 0));
-    for (at, live) in [(4, 1), (6, 0)] {
-        table.begin_snapshot();
-        reconcile(&mut table, &snapshot(at * SECOND, vec![], &[]));
-        assert_eq!(table.live(), live);
-    }
-}
-
-#[test]
 fn a_connection_passed_on_is_in_its_holders_account() {
     let mut table = warm();
     open(&mut table, SECOND, 1, 5);

@@ -206,13 +206,11 @@ impl Table {
             let role = self.guess_role(ends, old);
             self.heard_of(sock, ends, role, old);
         }
-        let Some(entry) = self.entries.get(&sock) else {
-            return;
-        };
-        let may_skip = self.may_skip(&entry.connection);
+        let may_skip = self.may_skip();
         let Some(entry) = self.entries.get_mut(&sock) else {
             return;
         };
+        let may_skip = may_skip(&entry.connection);
         let moved = entry.moves(at, ends, (old, new), how, self.hears, may_skip);
         if moved.may_linger {
             self.held_back.push((at, sock));

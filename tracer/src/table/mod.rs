@@ -237,14 +237,14 @@ impl Table {
         }
     }
 
-    /// Whether a transition of a connection may be left out on purpose, or have come before
-    /// the trace.
-    fn may_skip(&self, connection: &Connection) -> bool {
-        let left_out = self.shed_until.is_some_and(|until| {
-            let since = connection.state_at;
-            since.is_none_or(|since| since < until)
-        });
-        self.warming_up || left_out
+    /// Tells whether a transition of a connection may be left out on purpose, or have come
+    /// before the trace.
+    fn may_skip(&self) -> impl Fn(&Connection) -> bool + use<> {
+        let (warming_up, shed_until) = (self.warming_up, self.shed_until);
+        move |connection| {
+            let is_left_out = |until| connection.state_at.is_none_or(|since| since < until);
+            warming_up || shed_until.is_some_and(is_left_out)
+        }
     }
 
     /// Records were lost: what sites have opened and ended is now only what was seen

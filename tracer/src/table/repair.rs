@@ -234,13 +234,11 @@ impl Table {
 
     /// Corrects a state whose transition was missed, or left out.
     pub fn correct(&mut self, sock: u64, state: State, at: BootTime) {
-        let Some(entry) = self.entries.get(&sock) else {
-            return;
-        };
-        let is_missed = !self.may_skip(&entry.connection);
+        let may_skip = self.may_skip();
         let Some(entry) = self.entries.get_mut(&sock) else {
             return;
         };
+        let is_missed = !may_skip(&entry.connection);
         let connection = &mut entry.connection;
         connection.state = state;
         connection.state_at = Some(at);

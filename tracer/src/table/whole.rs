@@ -38,7 +38,7 @@ impl Table {
     }
 
     fn goes_on(&self, entry: &mut Entry, event: Event) {
-        let may_skip = self.may_skip(&entry.connection);
+        let may_skip = self.may_skip()(&entry.connection);
         let connection = &mut entry.connection;
         match event {
             Event::State {

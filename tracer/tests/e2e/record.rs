@@ -163,12 +163,9 @@ impl Drop for Small<'_> {
     }
 }
 
-/// Waits until a disk of 64 KiB takes no more of it.
-fn fills(recording: &str) -> Result<()> {
-    wait_for("the disk to be full", || {
-        let written = fs::metadata(recording)?.len();
-        Ok((written > 48 << 10).then_some(()))
-    })
+/// Whether a disk of 64 KiB takes no more of it.
+fn is_full(recording: &str) -> Result<bool> {
+    Ok(fs::metadata(recording)?.len() > 48 << 10)
 }
 
 #[test]
@@ -179,7 +176,9 @@ fn a_full_disk_costs_what_does_not_fit() -> Result<()> {
     let tcpleak = Tcpleak::watching(&format!("record -o {recording}"))?;
     let churn = Program::start("churn", "2000")?;
     churn.hear()?;
-    fills(&recording)?;
+    wait_for("the disk to be full", || {
+        Ok(is_full(&recording)?.then_some(()))
+    })?;
     let finished = tcpleak.interrupt_after(Duration::from_secs(3))?;
     assert_eq!(finished.code, Some(1), "{}", finished.stderr);
     assert!(
@@ -204,10 +203,13 @@ fn a_report_is_not_lost_with_its_recording() -> Result<()> {
     let recording = public(&folder, "a.tcpleak")?;
     let arguments = format!("leaks --for 10m --all --format json --record {recording}");
     let tcpleak = Tcpleak::watching(&arguments)?;
-    let churn = Program::start("churn", "2000")?;
-    churn.hear()?;
-    fills(&recording)?;
-    churn.finish()?;
+    let mut ends = Program::start("ends", "")?;
+    ends.hear()?;
+    ends.ask("many 1000")?;
+    wait_for("the disk to be full", || {
+        ends.ask("many 100")?;
+        Ok(is_full(&recording)?.then_some(()))
+    })?;
     let finished = tcpleak.interrupt()?;
     assert_eq!(finished.code, Some(1), "{}", finished.stderr);
     assert!(
@@ -217,7 +219,7 @@ fn a_report_is_not_lost_with_its_recording() -> Result<()> {
     );
     let report: Value = serde_json::from_str(&finished.stdout)?;
     let seen = report["summary"]["connections_seen"].as_u64();
-    assert!(seen > Some(100), "{seen:?} connections");
+    assert!(seen > Some(1_000), "{seen:?} connections");
     drop(small);
     Ok(())
 }

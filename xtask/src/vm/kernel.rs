@@ -81,8 +81,8 @@ const CLOUD: Kernel = Kernel {
     plans_if_short: &["fentry", "kprobe", "tracepoint"],
 };
 
-/// What fails on a kernel between the oldest and the newest with one of the other plans
-/// has so far always failed on one of those, too.
+/// Kernels between the oldest and the newest are shortly tested with the plan that they
+/// choose by themselves.
 const BETWEEN: &[&str] = &["fentry"];
 
 /// A kernel's files.

@@ -20,10 +20,9 @@ const OF_NO_KERNEL: [&str; 8] = [
     "stacks::a_flood_",
 ];
 
-/// And of tests that load nothing into the kernel, hang on hooks that all plans share, or
-/// are about what becomes of records once they have come: they run with the first plan
-/// only.
-const OF_NO_PLAN: [&str; 5] = ["check::", "governor::", "ps::", "record::", "timeline::"];
+/// And of tests that load nothing into the kernel, or hang on hooks that all plans
+/// share: they run with the first plan only.
+const OF_NO_PLAN: [&str; 3] = ["check::", "governor::", "ps::"];
 
 /// Parts of the names of tests whose outcome hangs on the kernel most: what each
 /// record says, what snapshots find, and where a task's registers lie.

@@ -103,3 +103,38 @@ fn a_dead_socket_whose_holder_is_hidden_may_be_held() {
         assert_eq!(told(&mut table, &shown, true).len(), changes);
     }
 }
+
+#[test]
+fn an_end_whose_last_record_was_lost_does_not_stay_live() {
+    let mut table = warm();
+    open(&mut table, SECOND, 1, 5);
+    let closes = Event::State {
+        at: BootTime::from_ns(SECOND),
+        sock: 1,
+        ends: ends(4000, 80),
+        old: State::FinWait2,
+        new: State::Close,
+        how: Circumstance {
+            both_shut: true,
+            peer_done: true,
+            ..Circumstance::default()
+        },
+        task: table
+            .get(1)
+            .and_then(|connection| connection.owner)
+            .expect("owned"),
+    };
+    table.apply(&closes, |_, _, _| {});
+    assert_eq!(table.live(), 1, "for all that is known its fd may be held");
+
+    // Its fd still is.
+    table.begin_snapshot();
+    let held = vec![socket(1, ends(4000, 80), State::Close, 99)];
+    reconcile(&mut table, &snapshot(2 * SECOND, held, &[(99, 50, 5)]));
+    assert_eq!((table.live(), table.counters().repaired), (1, 0));
+    for (at, live) in [(4, 1), (6, 0)] {
+        table.begin_snapshot();
+        reconcile(&mut table, &snapshot(at * SECOND, vec![], &[]));
+        assert_eq!(table.live(), live);
+    }
+}

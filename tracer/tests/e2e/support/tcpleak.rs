@@ -238,6 +238,11 @@ impl Tcpleak {
 }
 
 impl Finished {
+    /// Whether a trace says that no snapshot had to mend anything.
+    pub(crate) fn repaired_nothing(&self) -> bool {
+        self.stderr.contains(" 0 connections repaired")
+    }
+
     /// It, unless its trace lost records: see [`unless_lossy`].
     pub(crate) fn whole(self) -> Result<Self> {
         match self.lost()? {
