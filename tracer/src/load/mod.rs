@@ -199,17 +199,24 @@ impl Tracer {
     /// One line that names what is missing and what to do. Nothing stays attached.
     pub fn attach(options: &Options) -> Result<Self> {
         let kernel = Kernel::read(options.btf.as_deref())?;
+        Self::attach_to(&kernel, options).inspect(|_| {
+            drop(kernel);
+            give_back();
+        })
+    }
+
+    fn attach_to(kernel: &Kernel, options: &Options) -> Result<Self> {
         raise_memlock(options.ring_bytes)?;
         // Without cookies sockets are named by address: a constant that all programs
         // share and that must be set before any is loaded.
         let has_cookie = kernel.has_cookie();
-        let mut ebpf = load(&kernel, options, !has_cookie)?;
-        let mut chosen = choose(&kernel, options, has_cookie, &mut ebpf)?;
+        let mut ebpf = load(kernel, options, !has_cookie)?;
+        let mut chosen = choose(kernel, options, has_cookie, &mut ebpf)?;
         if chosen.has_cookie() != has_cookie {
             // What needs them was refused for another reason.
-            ebpf = load(&kernel, options, true)?;
+            ebpf = load(kernel, options, true)?;
             for served in &chosen.served {
-                attach_way(&mut ebpf, &kernel, &served.way).map_err(|(target, error)| Blocked {
+                attach_way(&mut ebpf, kernel, &served.way).map_err(|(target, error)| Blocked {
                     why: format!("{target}: {error}"),
                     fix: error.advice().to_owned(),
                 })?;
@@ -225,8 +232,6 @@ impl Tracer {
             .take_map("SHED")
             .context("the eBPF object has no map SHED")?;
         let logger = EbpfLogger::init(&mut ebpf).ok();
-        drop(kernel);
-        give_back();
         Ok(Self {
             counts: Counters::new(counts)?,
             valve: Valve::new(shed)?,
@@ -314,12 +319,13 @@ impl AsRawFd for Ring {
 /// How an attempt to attach came out.
 pub type Rehearsal = Chosen<Refused>;
 
-/// Attaches as a trace would and leaves nothing attached: for `doctor`.
+/// Attaches as a trace would and leaves nothing attached: for `doctor`, which has read the
+/// kernel's types already.
 ///
 /// # Errors
 /// As [`Tracer::attach`].
-pub fn rehearse(options: &Options) -> Result<Rehearsal> {
-    Ok(Tracer::attach(options)?.chosen)
+pub fn rehearse(kernel: &Kernel, options: &Options) -> Result<Rehearsal> {
+    Ok(Tracer::attach_to(kernel, options)?.chosen)
 }
 
 fn load(kernel: &Kernel, options: &Options, by_address: bool) -> Result<Ebpf> {

@@ -30,9 +30,14 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Outcome> {
     checks.extend(capabilities());
     checks.extend(lockdown());
     checks.extend(pid_namespace());
-    checks.push(btf(args.probe.btf.as_deref()));
+    let path = args.probe.btf.as_deref();
+    let kernel = load::Kernel::read(path);
+    checks.push(btf(path, &kernel));
     checks.push(tracefs_check(tracefs));
-    let rehearsal = load::rehearse(&load_options(&args.probe, &Selection::default()));
+    let options = load_options(&args.probe, &Selection::default());
+    let rehearsal = kernel
+        .map_err(anyhow::Error::from)
+        .and_then(|kernel| load::rehearse(&kernel, &options));
     let (plan, blind) = match &rehearsal {
         Ok(chosen) => (Some(chosen.plan.name.name()), chosen.blind()),
         Err(_) => (None, Vec::new()),
@@ -135,16 +140,19 @@ fn pid_namespace() -> Option<Check> {
     })
 }
 
-fn btf(path: Option<&Path>) -> Check {
+fn btf(path: Option<&Path>, kernel: &Result<load::Kernel, Blocked>) -> Check {
     let file = path.unwrap_or(Path::new(load::VMLINUX_BTF)).display();
-    match load::Kernel::read(path) {
+    match kernel {
         Ok(_) => check(
             "kernel types",
             Status::Ok,
             format!("read from {file}"),
             None,
         ),
-        Err(error) => check("kernel types", Status::Missing, error.why, Some(error.fix)),
+        Err(error) => {
+            let Blocked { why, fix } = error;
+            check("kernel types", Status::Missing, why, Some(fix.clone()))
+        }
     }
 }
 

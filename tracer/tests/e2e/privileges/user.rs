@@ -7,7 +7,10 @@ use std::{
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -69,6 +72,19 @@ fn not_ok(output: &Output) -> Result<Vec<(String, Value)>> {
     let bad = checks.filter(|check| check["status"] != "ok");
     let named = bad.map(|check| Some((check["name"].as_str()?.to_owned(), check.clone())));
     named.collect::<Option<_>>().context("no name")
+}
+
+/// What this kernel lacks for root, too. It stays so.
+fn lacks() -> Result<&'static BTreeSet<String>> {
+    static LACKS: OnceLock<BTreeSet<String>> = OnceLock::new();
+    if let Some(lacks) = LACKS.get() {
+        return Ok(lacks);
+    }
+    let root = Command::new(tcpleak::program())
+        .args(under_test(DOCTOR))
+        .output()?;
+    let lacks = not_ok(&root)?.into_iter().map(|(name, _)| name).collect();
+    Ok(LACKS.get_or_init(|| lacks))
 }
 
 /// Somebody without root who has been granted capabilities.
@@ -167,11 +183,7 @@ impl User {
     /// What `doctor` finds wrong, all hooks as one, each with a way to mend it; but for
     /// what this kernel lacks for root, too.
     pub(super) fn complaints(&self) -> Result<BTreeSet<String>> {
-        let root = Command::new(tcpleak::program())
-            .args(under_test(DOCTOR))
-            .output()?;
-        let lacks = not_ok(&root)?.into_iter().map(|(name, _)| name);
-        let lacks: BTreeSet<String> = lacks.collect();
+        let lacks = lacks()?;
         let mut complaints = BTreeSet::new();
         for (name, check) in not_ok(&self.run(&DOCTOR)?)? {
             assert!(check["fix"].is_string(), "{check}");
