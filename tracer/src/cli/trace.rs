@@ -42,6 +42,9 @@ use crate::{
 /// Server-side connections whose events are held back until somebody accepts
 /// them; past this they are told without an owner.
 const MAX_HELD: usize = 65_536;
+/// Bytes that are written in one piece: what has just been made of them is still in the
+/// processor's cache.
+const PAGE: usize = 64 << 10;
 /// Events are held back this long at most, in milliseconds.
 const MAX_HOLD_MS: u64 = 1_000;
 
@@ -65,6 +68,8 @@ fn live(args: &TraceArgs, sink: Sink, selection: Selection) -> Result<Outcome> {
     let mut options = load_options(&args.probe, &selection);
     if disk.is_none() {
         options.fold_above = args.probe.fold_above.unwrap_or(FOLD_NEVER);
+        // No line shows one.
+        options.stacks = false;
     }
     let attached = Attached::new(&options)?;
     let out = Out::open(args, sink)?;
@@ -172,6 +177,9 @@ impl<C: Fn(u32) -> Option<Untrusted>> Streamer<C> {
             };
             self.view.event(&mut self.page, &event)?;
             self.page_events += 1;
+            if self.page.len() >= PAGE {
+                self.settle()?;
+            }
         }
         Ok(())
     }
@@ -300,9 +308,13 @@ impl<C: Fn(u32) -> Option<Untrusted>> Observer for Streamer<C> {
     }
 
     fn settle(&mut self) -> Result<()> {
+        if self.page.is_empty() {
+            return Ok(());
+        }
         let events = std::mem::take(&mut self.page_events);
-        let page = std::mem::take(&mut self.page);
-        if page.is_empty() || self.outlet.push(page)? {
+        let next = Vec::with_capacity(self.page.len());
+        let page = std::mem::replace(&mut self.page, next);
+        if self.outlet.push(page)? {
             self.told += events;
         } else {
             self.unwritten += events;

@@ -165,7 +165,7 @@ fn hostile_pairs_in_rows() {
     let show = |connections: &[Connection], format| {
         let ps = text(|out| ps(out, connections, &fixture::LOSS, format, NARROW));
         let trace = text(|out| {
-            let trace = Trace::new(format, WIDE);
+            let mut trace = Trace::new(format, WIDE);
             connections.iter().try_for_each(|connection| {
                 let event = Event {
                     name: EventName::Open,

@@ -11,6 +11,7 @@ mod doctor;
 mod drawn;
 mod json;
 mod leaks;
+mod lines;
 mod page;
 mod perfetto;
 mod picture;

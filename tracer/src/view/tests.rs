@@ -58,7 +58,7 @@ fn ps_text(name: &str, format: Format, style: Style) -> String {
 
 pub(super) fn trace_text(name: &str, format: Format, style: Style) -> String {
     text(|out| {
-        let trace = Trace::new(format, style);
+        let mut trace = Trace::new(format, style);
         trace.header(out)?;
         for event in fixture::events(name) {
             trace.event(out, &event)?;

@@ -9,6 +9,7 @@ use textwrap::core::display_width;
 
 use super::{
     Format, Style, csv, json,
+    lines::Lines,
     table::{clock, shown},
     text::{Colour, Page, bytes, clip, count, duration, loss_reasons, microseconds},
 };
@@ -64,6 +65,7 @@ pub struct Trace {
     format: Format,
     style: Style,
     columns: Vec<(&'static Field, usize)>,
+    lines: Lines,
 }
 
 impl Trace {
@@ -92,6 +94,7 @@ impl Trace {
             format,
             style,
             columns,
+            lines: Lines::default(),
         }
     }
 
@@ -121,7 +124,7 @@ impl Trace {
     ///
     /// # Errors
     /// As `out` fails.
-    pub fn event(&self, out: &mut dyn Write, event: &Event) -> io::Result<()> {
+    pub fn event(&mut self, out: &mut dyn Write, event: &Event) -> io::Result<()> {
         match self.format {
             Format::Table => {
                 let cells = self
@@ -139,7 +142,11 @@ impl Trace {
                     colour,
                 )
             }
-            Format::Json | Format::Jsonl => json::line(out, &Line(event)),
+            Format::Json | Format::Jsonl => {
+                let name = ("event", Value::Text(event.name.name()));
+                let first = [name, ("at", Value::Time(event.at))];
+                out.write_all(self.lines.of(&first, &event.connection)?)
+            }
             Format::Csv => {
                 let before = [event.name.name().to_owned(), json::time(event.at)];
                 let after = LOSS_COLUMNS.iter().chain([&SHED_COLUMN]);
@@ -278,18 +285,6 @@ fn traffic(connection: &Connection) -> String {
         .map(|ms| format!("after {}, ", duration(ms)));
     let (tx, rx) = (bytes(connection.tx_bytes), bytes(connection.rx_bytes));
     format!("{}tx {tx} rx {rx}", age.unwrap_or_default())
-}
-
-struct Line<'a>(&'a Event);
-
-impl Serialize for Line<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("event", self.0.name.name())?;
-        map.serialize_entry("at", &Value::Time(self.0.at))?;
-        json::Row(&self.0.connection).entries(&mut map)?;
-        map.end()
-    }
 }
 
 struct LossLine {
