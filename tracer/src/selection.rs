@@ -4,10 +4,7 @@
 //! and lets through what it cannot; [`Selection::matches`] is exact.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::{
-    fmt::Display,
-    net::{IpAddr, SocketAddr},
-};
+use std::{fmt::Display, net::IpAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -96,7 +93,12 @@ impl Selection {
 
     /// Whether a connection with these ends is wanted, whoever owns it.
     #[must_use]
-    pub fn matches_ends(&self, local: SocketAddr, remote: SocketAddr, netns: u32) -> bool {
+    pub fn matches_ends(&self, ends: Ends) -> bool {
+        let Ends {
+            local,
+            remote,
+            netns,
+        } = ends;
         self.netns.is_none_or(|wanted| wanted == netns)
             && self
                 .port
@@ -110,7 +112,7 @@ impl Selection {
     /// tells whose the connections are that wait for it.
     #[must_use]
     pub fn wants_socket(&self, ends: Ends, listens: bool) -> bool {
-        (listens && self.remote.is_some()) || self.matches_ends(ends.local, ends.remote, ends.netns)
+        (listens && self.remote.is_some()) || self.matches_ends(ends)
     }
 
     /// Whether every event is wanted, whatever its ends.
@@ -150,15 +152,8 @@ impl Selection {
     /// none.
     #[must_use]
     pub fn wants_connection(&self, connection: &Connection) -> bool {
-        let &Connection {
-            role,
-            local,
-            remote,
-            netns,
-            ..
-        } = connection;
-        role != Role::Listener
-            && self.matches_ends(local, remote, netns)
+        connection.role != Role::Listener
+            && self.matches_ends(connection.ends())
             && self.matches_owner(connection.owner.as_ref())
     }
 
@@ -226,7 +221,7 @@ fn same_family(network: IpNet, address: IpAddr) -> IpAddr {
 mod tests {
     use zerocopy::transmute;
 
-    use super::Selection;
+    use super::{Ends, Selection};
 
     fn remote(network: &str) -> Selection {
         Selection {
@@ -242,7 +237,11 @@ mod tests {
             .or_else(|_| format!("{address}:80").parse());
         let end: std::net::SocketAddr = end.expect("an address");
         assert_eq!(
-            selection.matches_ends(end, end, 1),
+            selection.matches_ends(Ends {
+                local: end,
+                remote: end,
+                netns: 1
+            }),
             expected,
             "{network} {address}"
         );

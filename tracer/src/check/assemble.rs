@@ -41,7 +41,7 @@ impl<'a> Terms<'a> {
         let connection = &left.connection;
         let comm = connection.owner.map(|owner| owner.comm).unwrap_or_default();
         let comm = Untrusted::from_bytes(comm.bytes());
-        let remote = endpoint(connection.remote);
+        let remote = endpoint(connection.remote());
         let allow = self.allow.iter();
         let mut allow = allow.filter(|allow| allow.matches(code, comm.raw(), &remote, site));
         allow.next().map(Allow::text)
@@ -112,7 +112,12 @@ pub fn findings(
     let origin = |left: &Left, site: &Site| {
         let opener = left.connection.opener()?;
         let connection = &left.connection;
-        Some((opener.pid, connection.netns, connection.remote, site.code()))
+        Some((
+            opener.pid,
+            connection.netns,
+            connection.remote(),
+            site.code(),
+        ))
     };
     let mut passed_over: FxHashMap<Origin, usize> = FxHashMap::default();
     let unused: Vec<Option<u64>> = left
@@ -182,12 +187,12 @@ impl Group<'_> {
         let comm = owner.map(|owner| Untrusted::from_bytes(owner.comm.bytes()));
         let one = |of: fn(&Left) -> u64| self.members.iter().all(|(m, _)| of(m) == of(first));
         let is_client = connection.role == Role::Client;
-        let remotes = self.members.iter().map(|(m, _)| m.connection.remote);
-        let remote = match is_client && remotes.into_iter().all(|r| r == connection.remote) {
-            true => endpoint(connection.remote),
+        let remotes = self.members.iter().map(|(m, _)| m.connection.remote());
+        let remote = match is_client && remotes.into_iter().all(|r| r == connection.remote()) {
+            true => endpoint(connection.remote()),
             false => "*".to_owned(),
         };
-        let same_port = one(|left| left.connection.local.port().into());
+        let same_port = one(|left| left.connection.local().port().into());
         let same_pid = one(|left| left.connection.owner.map_or(0, |o| o.pid.into()));
         let longest = self.members.iter().map(|(_, j)| j.for_ms).max();
         let counts = judgement.verdict != Verdict::Held || terms.strict;
@@ -203,7 +208,7 @@ impl Group<'_> {
             role: connection.role,
             remote,
             local_port: match !is_client && same_port {
-                true => connection.local.port(),
+                true => connection.local().port(),
                 false => 0,
             },
             connections: self
@@ -224,7 +229,7 @@ fn row(left: &Left, clock: &WallClock) -> Connection {
     then.state_at = since;
     let mut row = Connection::new(&then, clock, left.until);
     row.idle_ms = match left.by_exit {
-        true => left.connection.end_idle_ms.map(u64::from),
+        true => left.connection.end.idle_ms.map(u64::from),
         false => row.idle_ms,
     };
     row

@@ -108,7 +108,7 @@ impl Ledger {
         self.exits.insert(pid, at);
         if let Some(late) = self.late.get_mut(&pid) {
             late.retain(|connection| {
-                let closed = connection.app_closed_at.unwrap_or_default();
+                let closed = connection.end.app_closed_at.unwrap_or_default();
                 at.ms_since(closed) <= ENDS_WITHIN_MS
             });
         }
@@ -122,7 +122,7 @@ impl Ledger {
                 continue;
             };
             for connection in late {
-                let closed = connection.app_closed_at.unwrap_or_default();
+                let closed = connection.end.app_closed_at.unwrap_or_default();
                 if closed >= began {
                     self.closed -= 1;
                     self.leave(&connection, began, true);
@@ -179,7 +179,7 @@ impl Ledger {
         self.openings.push(Opening {
             id: connection.id,
             owner,
-            remote: connection.remote,
+            remote: connection.remote(),
             netns: connection.netns,
             at,
         });
@@ -189,7 +189,7 @@ impl Ledger {
         let Some(owner) = connection.owner else {
             return;
         };
-        let at = connection.app_closed_at.unwrap_or_default();
+        let at = connection.end.app_closed_at.unwrap_or_default();
         let exit = self.exits.get(&owner.pid).filter(|&&exit| exit <= at);
         if let Some(&exit) = exit {
             self.leave(connection, exit, true);
@@ -205,8 +205,8 @@ impl Ledger {
 
     fn leave(&mut self, connection: &Connection, until: BootTime, by_exit: bool) {
         // A connect that failed is no connection.
-        let is_one = connection.established_at.is_some() || connection.closed_at.is_none();
-        if !is_one && connection.error != 0 {
+        let is_one = connection.established_at.is_some() || connection.end.at.is_none();
+        if !is_one && connection.end.error != 0 {
             return;
         }
         if self.left.len() >= MAX_LEFT {

@@ -65,7 +65,7 @@ impl Recorded {
     /// latest record before it, and did not connect otherwise in between.
     #[must_use]
     pub fn find(&self, opener: &Owner, at: BootTime) -> Option<Arc<Site>> {
-        let calls = self.by_thread.get(&(opener.pid, opener.tid?))?;
+        let calls = self.by_thread.get(&(opener.pid, opener.tid?.get()))?;
         let next = calls.partition_point(|call| call.at <= at);
         let call = calls.get(next.checked_sub(1)?)?;
         let is_it = opener.fd.is_none_or(|fd| fd == call.fd);

@@ -64,7 +64,7 @@ pub fn judge(left: &Left, grace: Duration, around: Around) -> Judgement {
     };
     match (state, around.passed_over_ms) {
         (State::CloseWait | State::Close, _) if is_long && !around.is_of_deaf_pool => {
-            let by_peer = connection.closed_by == Some(ClosedBy::Peer);
+            let by_peer = connection.end.by == Some(ClosedBy::Peer);
             let code = if by_peer { "missing-close" } else { "dead-fd" };
             found(Verdict::Leak, code, for_ms)
         }
@@ -87,10 +87,9 @@ pub fn before(left: &Left) -> (State, Option<BootTime>) {
     if !left.by_exit {
         return (connection.state, connection.state_at);
     }
-    let last = connection.history.iter().rev();
-    last.into_iter()
-        .find(|(_, at)| *at <= left.until)
-        .map_or((connection.state, None), |&(state, at)| (state, Some(at)))
+    let mut last = connection.history().rev();
+    last.find(|(_, at)| *at <= left.until)
+        .map_or((connection.state, None), |(state, at)| (state, Some(at)))
 }
 
 /// How long it had lain unused when the same code of the same process last opened
@@ -100,12 +99,12 @@ pub fn before(left: &Left) -> (State, Option<BootTime>) {
 #[must_use]
 pub fn passed_over(left: &Left, last_opening: Option<BootTime>, grace: Duration) -> Option<u64> {
     let idle = if left.by_exit {
-        left.connection.end_idle_ms.map(u64::from)
+        left.connection.end.idle_ms.map(u64::from)
     } else {
         left.connection.idle_ms(left.until)
     }?;
     let is_open = before(left).0 == State::Established && left.connection.role == Role::Client;
-    let told = left.connection.app_closed_at.unwrap_or(left.until);
+    let told = left.connection.end.app_closed_at.unwrap_or(left.until);
     let used = told.minus_ms(idle);
     let unused = last_opening?.ms_since(used);
     (is_open && unused >= millis(grace).max(1)).then_some(unused)

@@ -2,7 +2,7 @@
 
 mod code;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -63,7 +63,7 @@ fn ends(sock: u64) -> Ends {
 fn task(stack: u32) -> Owner {
     Owner {
         pid: PID,
-        tid: Some(PID),
+        tid: NonZeroU32::new(PID),
         uid: 0,
         comm: Comm::from(b"app".as_slice()),
         fd: Some(5),

@@ -67,7 +67,7 @@ fn today(selection: &Selection) -> Result<Listing> {
         let ends = &socket.ends;
         !socket.is_unconnected()
             && !subflows.contains(&socket.cookie)
-            && selection.matches_ends(ends.local, ends.remote, ends.netns)
+            && selection.matches_ends(*ends)
     });
     let connections = sockets.map(|socket| {
         let role = Snapshot::role_of(socket, &listening);
@@ -121,7 +121,7 @@ fn then(args: &PsArgs, path: &Path, selection: Selection) -> Result<Listing> {
     let open = course.table.open();
     let is_wanted = |connection: &&Tracked| {
         let owner = connection.owner.as_ref();
-        selection.matches_ends(connection.local, connection.remote, connection.netns)
+        selection.matches_ends(connection.ends())
             && selection.matches_owner(owner)
             && is_in_cgroup(owner)
     };

@@ -164,11 +164,9 @@ impl<C: Fn(u32) -> Option<Untrusted>> Streamer<C> {
     }
 
     fn tell(&mut self, name: EventName, at: BootTime, connection: &Tracked) -> Result<()> {
-        let wanted =
-            self.selection
-                .matches_ends(connection.local, connection.remote, connection.netns)
-                && self.selection.matches_owner(connection.owner.as_ref())
-                && self.is_in_cgroup(connection);
+        let wanted = self.selection.matches_ends(connection.ends())
+            && self.selection.matches_owner(connection.owner.as_ref())
+            && self.is_in_cgroup(connection);
         if wanted {
             let event = Event {
                 name,

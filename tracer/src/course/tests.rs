@@ -86,7 +86,7 @@ struct Told(Vec<(Change, u16, u16)>);
 
 impl Observer for Told {
     fn change(&mut self, change: Change, _: BootTime, connection: &Connection) -> Result<()> {
-        let (local, remote) = (connection.local.port(), connection.remote.port());
+        let (local, remote) = (connection.local().port(), connection.remote().port());
         self.0.push((change, local, remote));
         Ok(())
     }

@@ -97,7 +97,7 @@ pub struct Owner {
     /// Process (thread group) id in the initial pid namespace.
     pub pid: u32,
     /// The thread that opened or accepted it; `None` where that was not seen.
-    pub tid: Option<u32>,
+    pub tid: Option<NonZeroU32>,
     /// Real uid of the opener, or the socket's uid.
     pub uid: u32,
     /// Name at that time.

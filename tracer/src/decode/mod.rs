@@ -3,6 +3,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    num::NonZeroU32,
     time::Duration,
 };
 
@@ -215,7 +216,7 @@ fn stack(place: i32) -> Result<Option<StackId>, DecodeError> {
 fn owner(header: &Header, comm: Comm, fd: i32, stack: Option<StackId>) -> Owner {
     Owner {
         pid: header.pid,
-        tid: Some(header.tid),
+        tid: NonZeroU32::new(header.tid),
         uid: header.uid,
         comm,
         fd: (fd != NO_FD).then_some(fd),

@@ -1,3 +1,5 @@
+use std::num::NonZeroU32;
+
 use proptest::prelude::*;
 use tracer_common::event::{
     Addresses, COMM_LEN, ExitRecord, Figures, Header, NO_IDLE, NO_STACK, OpenRecord, StateRecord,
@@ -88,7 +90,10 @@ fn an_opening_is_read_whole() {
     };
     assert_eq!((old, new), (State::Close, State::SynSent));
     assert_eq!(ends.remote.to_string(), "127.0.0.1:80");
-    assert_eq!((task.pid, task.tid, task.fd), (10, Some(11), Some(3)));
+    assert_eq!(
+        (task.pid, task.tid, task.fd),
+        (10, NonZeroU32::new(11), Some(3))
+    );
 }
 
 #[test]

@@ -37,14 +37,12 @@ pub(crate) struct Abandoned<'a> {
 
 impl<'a> Abandoned<'a> {
     pub(crate) fn of(case: &Case<'_>, connection: &'a Connection) -> Option<Self> {
-        let fin = |(state, at): &(State, BootTime)| (*state == State::CloseWait).then_some(*at);
+        let fin = |(state, at)| (state == State::CloseWait).then_some(at);
         let at = match connection.state {
             State::CloseWait if is_accepted(connection) => connection.state_at,
             // Keepalive finds the peer gone and ends it; the fd remains.
-            State::Close
-                if connection.closed_by == Some(ClosedBy::Peer) && connection.is_held() =>
-            {
-                let seen = connection.history.iter().rev().find_map(fin);
+            State::Close if connection.end.by == Some(ClosedBy::Peer) && connection.is_held() => {
+                let seen = connection.history().rev().find_map(fin);
                 seen.or(connection.state_at)
             }
             _ => return None,

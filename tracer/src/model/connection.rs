@@ -1,5 +1,7 @@
 //! A connection as every view sees it. Pure.
 
+use std::num::NonZeroU32;
+
 use jiff::Timestamp;
 
 use crate::{
@@ -119,23 +121,23 @@ impl Connection {
         Self {
             id: tracked.id.to_string(),
             pid: owner.map(|owner| owner.pid),
-            tid: owner.and_then(|owner| owner.tid),
+            tid: owner.and_then(|owner| owner.tid).map(NonZeroU32::get),
             comm: owner.map(|owner| Untrusted::from_bytes(owner.comm.bytes())),
             fd: owner.and_then(|owner| owner.fd),
             uid: owner.map(|owner| owner.uid),
             netns: tracked.netns,
             role: tracked.role,
-            local: endpoint(tracked.local),
-            remote: endpoint(tracked.remote),
+            local: endpoint(tracked.local()),
+            remote: endpoint(tracked.remote()),
             state: tracked.state,
             known: tracked.known,
             opened_at: wall(tracked.opened_at),
             established_at: wall(tracked.established_at),
-            app_closed_at: wall(tracked.app_closed_at),
-            closed_at: wall(tracked.closed_at),
-            closed_by: tracked.closed_by,
-            reset_by: tracked.reset_by,
-            error: (tracked.error != 0).then_some(tracked.error),
+            app_closed_at: wall(tracked.end.app_closed_at),
+            closed_at: wall(tracked.end.at),
+            closed_by: tracked.end.by,
+            reset_by: tracked.end.reset_by,
+            error: (tracked.end.error != 0).then_some(tracked.end.error),
             age_ms: tracked.age_ms(now),
             state_ms: tracked.state_ms(now),
             idle_ms: tracked.idle_ms(now),
@@ -146,20 +148,21 @@ impl Connection {
             retransmits: tracked.retransmits,
             srtt_us: tracked.srtt_us,
             connect_errno: tracked.connect.map(|connect| connect.errno),
-            connect_us: tracked.connect.map(|connect| u64::from(connect.latency_us)),
-            lingers: tracked.linger.map(|linger| linger.state),
-            lingers_until: wall(tracked.linger.map(|linger| linger.until)),
+            connect_us: tracked
+                .connect
+                .map(|connect| u64::from(connect.latency_us())),
+            lingers: tracked.end.linger.map(|linger| linger.state),
+            lingers_until: wall(tracked.end.linger.map(|linger| linger.until)),
             history: tracked
-                .history
-                .iter()
-                .map(|&(state, at)| (state, clock.at(at)))
+                .history()
+                .map(|(state, at)| (state, clock.at(at)))
                 .collect(),
             holders: tracked
                 .holders()
                 .map(|holders| holders.iter().map(holder).collect()),
             owner_known: tracked.owner_known,
             opener_pid: opener.map(|opener| opener.pid),
-            opener_tid: opener.and_then(|opener| opener.tid),
+            opener_tid: opener.and_then(|opener| opener.tid).map(NonZeroU32::get),
             opener_comm: opener.map(|opener| Untrusted::from_bytes(opener.comm.bytes())),
             opener_fd: opener.and_then(|opener| opener.fd),
         }

@@ -329,7 +329,7 @@ fn has_vanished(
     if !is_older || !is_covered {
         return false;
     }
-    if found_by_ends.contains(&netns) && connection.local.port() == 0 {
+    if found_by_ends.contains(&netns) && connection.local().port() == 0 {
         // Its ends are not known in full, so it is not found by them.
         return false;
     }

@@ -1,6 +1,6 @@
 //! Snapshots against tables: what is adopted, corrected, ended, left alone.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, num::NonZeroU32};
 
 use super::{Holder, Snapshot, Socket, Terms};
 use crate::{
@@ -89,7 +89,7 @@ fn go_between(
 ) {
     let task = Owner {
         pid: 50,
-        tid: Some(51),
+        tid: NonZeroU32::new(51),
         uid: 0,
         comm: Comm::from(b"app".as_slice()),
         fd: Some(fd),
@@ -338,7 +338,10 @@ fn the_opener_is_kept_while_it_holds_the_socket_and_its_fd_follows_dup() {
         .get(1)
         .and_then(|connection| connection.owner)
         .expect("owned");
-    assert_eq!((owner.pid, owner.fd, owner.tid), (50, Some(8), Some(51)));
+    assert_eq!(
+        (owner.pid, owner.fd, owner.tid),
+        (50, Some(8), NonZeroU32::new(51))
+    );
 }
 
 #[test]
@@ -358,13 +361,13 @@ fn a_half_close_taken_for_a_close_is_seen_by_its_inode() {
     assert!(
         table
             .get(1)
-            .is_some_and(|connection| connection.app_closed_at.is_some())
+            .is_some_and(|connection| connection.end.app_closed_at.is_some())
     );
     table.begin_snapshot();
     let sockets = vec![socket(1, ends(4000, 80), State::FinWait2, 11)];
     reconcile(&mut table, &snapshot(2 * SECOND, sockets, &[(11, 50, 5)]));
     let connection = table.get(1).expect("live");
-    assert!(connection.app_closed_at.is_none() && connection.half_closed);
+    assert!(connection.end.app_closed_at.is_none() && connection.half_closed);
 }
 
 #[test]
@@ -376,7 +379,7 @@ fn a_look_before_the_last_transition_says_nothing_of_who_holds_it() {
     table.begin_snapshot();
     let sockets = vec![socket(1, ends(4000, 80), State::SynRecv, 0)];
     reconcile(&mut table, &snapshot(3 * SECOND, sockets, &[]));
-    assert_eq!(table.get(1).expect("live").app_closed_at, None);
+    assert_eq!(table.get(1).expect("live").end.app_closed_at, None);
 }
 
 #[test]

@@ -19,7 +19,10 @@ impl Table {
     /// Applies one event; `tell` hears of each change, in order.
     pub fn apply(&mut self, event: &Event, mut tell: impl FnMut(Change, BootTime, &Connection)) {
         if let Event::State { sock, .. } | Event::Accept { sock, .. } = *event
-            && let Some(at) = self.entries.get(&sock).and_then(|entry| entry.freed_at)
+            && let Some(at) = self
+                .entries
+                .get(&sock)
+                .and_then(|entry| entry.connection.end.freed_at)
         {
             // Named by address: another socket by now.
             self.gone(at, sock, &mut tell);
@@ -100,7 +103,7 @@ impl Table {
                             self.sites.lingers_not(entry.site, linger);
                         }
                     }
-                    if let Some(at) = entry.freed_at {
+                    if let Some(at) = entry.connection.end.freed_at {
                         self.gone(at, sock, &mut tell);
                     }
                 }
@@ -136,7 +139,7 @@ impl Table {
         let resets = self.hears.resets;
         match self.entries.get_mut(&sock) {
             Some(entry) if resets && entry.connection.is_reset_orphan() => {
-                entry.freed_at = Some(at);
+                entry.connection.end.freed_at = Some(at);
                 self.held_back.push((at, sock));
             }
             _ => self.gone(at, sock, tell),
@@ -222,7 +225,7 @@ impl Table {
         if moved.change == Change::ConnectFailed {
             self.sites.failed(entry.site);
         }
-        if new == State::Close && entry.connection.app_closed_at.is_some() {
+        if new == State::Close && entry.connection.end.app_closed_at.is_some() {
             end(entry, &mut self.counters, &mut self.sites);
         }
     }
@@ -236,7 +239,7 @@ impl Table {
             let Some(entry) = self.entries.get_mut(&sock) else {
                 continue;
             };
-            if let Some(at) = entry.freed_at {
+            if let Some(at) = entry.connection.end.freed_at {
                 self.gone(at, sock, &mut tell);
             } else if std::mem::take(&mut entry.lingers_perhaps) {
                 tell(Change::TimeWait, at, &entry.connection);
@@ -269,7 +272,7 @@ impl Table {
         let Some(entry) = self.entries.get_mut(&sock) else {
             return;
         };
-        let was_let_go = entry.connection.app_closed_at.is_some();
+        let was_let_go = entry.connection.end.app_closed_at.is_some();
         entry.connection.let_go(at, exiting);
         if !was_let_go {
             tell(Change::AppClosed, at, &entry.connection);
@@ -293,7 +296,7 @@ impl Table {
         entry.connection.connect = Some(ConnectReturn::new(errno, latency_ns));
         if has_connect_failed(errno) && !entry.failure_told {
             entry.failure_told = true;
-            entry.connection.error = errno;
+            entry.connection.end.error = errno;
             self.sites.failed(entry.site);
             tell(Change::ConnectFailed, at, &entry.connection);
         }
@@ -314,7 +317,7 @@ impl Table {
         if std::mem::take(&mut entry.lingers_perhaps) {
             tell(Change::TimeWait, at, connection);
         }
-        let was_held = connection.app_closed_at.is_none() && connection.owner.is_some();
+        let was_held = connection.end.app_closed_at.is_none() && connection.owner.is_some();
         connection.free(at);
         if was_held {
             tell(Change::AppClosed, at, connection);
@@ -362,9 +365,9 @@ impl Entry {
             // A transition in between was lost.
             connection.known = Known::Repaired;
         }
-        let was_let_go = connection.app_closed_at.is_some();
+        let was_let_go = connection.end.app_closed_at.is_some();
         // Where nothing hooks `tcp_time_wait`; a breakpoint there may be passed over, too.
-        let lingers = ending::lingers(old, new, how).filter(|_| connection.linger.is_none());
+        let lingers = ending::lingers(old, new, how).filter(|_| connection.end.linger.is_none());
         if let Some(state) = lingers {
             connection.note_linger(at, state, ending::TIME_WAIT);
             self.lingers_perhaps = true;
@@ -384,14 +387,14 @@ impl Entry {
                 self.failure_told = true;
                 Change::ConnectFailed
             }
-            State::Close if connection.linger.is_some() && !self.lingers_perhaps => {
+            State::Close if connection.end.linger.is_some() && !self.lingers_perhaps => {
                 Change::TimeWait
             }
             _ => Change::State,
         };
         Moved {
             change,
-            lets_go: !was_let_go && connection.app_closed_at.is_some(),
+            lets_go: !was_let_go && connection.end.app_closed_at.is_some(),
             may_linger: lingers.is_some(),
         }
     }

@@ -64,25 +64,13 @@ pub(super) fn lingers(old: State, new: State, how: Circumstance) -> Option<State
 impl Connection {
     /// Enters a state that a transition announced.
     pub(super) fn enter(&mut self, at: BootTime, ends: Ends, new: State) {
-        // The port is chosen after SYN_SENT is announced, and taken away before
-        // the last CLOSE.
-        if ends.local.port() != 0 {
-            self.local = ends.local;
-        }
-        if ends.remote.port() != 0 {
-            self.remote = ends.remote;
-        }
+        self.set_ends(ends);
         if new == State::Established {
             self.established_at.get_or_insert(at);
         }
         self.pass_through(at, new);
         self.state = new;
         self.state_at = Some(at);
-    }
-
-    /// Notes a state in the history.
-    pub(super) fn pass_through(&mut self, at: BootTime, state: State) {
-        self.history.push((state, at));
     }
 
     /// Notes who ended the connection, and whether the application let go.
@@ -94,26 +82,28 @@ impl Connection {
         hears: Hears,
     ) {
         let own_hand = own_hand(how.exiting);
-        self.end_idle_ms = self.end_idle_ms.or(how.idle_ms);
+        if how.idle_ms.is_some() && self.end.idle_ms.is_none() {
+            self.end.idle_ms = how.idle_ms;
+        }
         // No program closes a subflow: MPTCP does, and not by tcp_close.
         let hears_close = hears.close && !how.subflow;
         match new {
             State::FinWait1 | State::LastAck => {
                 if hears_close {
-                    self.half_closed |= self.app_closed_at.is_none();
+                    self.half_closed |= self.end.app_closed_at.is_none();
                 } else if how.in_shutdown || !how.both_shut {
                     self.half_closed = true;
                 } else {
-                    self.app_closed_at.get_or_insert(at);
+                    self.end.app_closed_at.get_or_insert(at);
                 }
-                self.closed_by.get_or_insert(own_hand);
+                self.end.by.get_or_insert(own_hand);
             }
             State::CloseWait => {
-                self.closed_by.get_or_insert(ClosedBy::Peer);
+                self.end.by.get_or_insert(ClosedBy::Peer);
             }
             State::Close => {
-                self.closed_at = Some(at);
-                self.error = how.error;
+                self.end.at = Some(at);
+                self.end.error = how.error;
                 let by = if how.error == 0 {
                     own_hand
                 } else if GIVEN_UP.contains(&how.error) {
@@ -121,11 +111,11 @@ impl Connection {
                 } else {
                     ClosedBy::Reset
                 };
-                self.closed_by.get_or_insert(by);
+                self.end.by.get_or_insert(by);
                 if how.error == ABORTED {
-                    self.reset_by = Some(ResetBy::Admin);
+                    self.end.reset_by = Some(ResetBy::Admin);
                 } else if !hears.resets && RESET.contains(&how.error) {
-                    self.reset_by = Some(ResetBy::Peer);
+                    self.end.reset_by = Some(ResetBy::Peer);
                 }
                 let by_close = !hears_close && how.error == 0 && how.both_shut && !how.in_shutdown;
                 // After a shutdown the last segments of the peer end a connection
@@ -133,7 +123,7 @@ impl Connection {
                 let by_peer = self.half_closed
                     || (how.peer_done && matches!(old, State::FinWait2 | State::Closing));
                 if by_close && !by_peer {
-                    self.app_closed_at.get_or_insert(at);
+                    self.end.app_closed_at.get_or_insert(at);
                 }
             }
             _ => {}
@@ -144,8 +134,8 @@ impl Connection {
     /// nothing came in since the latest snapshot, when it had `measured` so many
     /// bytes sent and received; and whether a request crossed the peer's FIN.
     pub(super) fn note_quiet(&mut self, at: BootTime, measured: (u64, u64), error: i32) {
-        let by_peer = self.closed_by == Some(ClosedBy::Peer);
-        let is_reset = self.reset_by == Some(ResetBy::Peer) || RESET.contains(&error);
+        let by_peer = self.end.by == Some(ClosedBy::Peer);
+        let is_reset = self.end.reset_by == Some(ResetBy::Peer) || RESET.contains(&error);
         let known = self.sample.filter(|sample| !sample.is_bare);
         // The peer's FIN counts as a byte.
         let is_quiet = self.rx_bytes <= measured.1.saturating_add(1);
@@ -167,8 +157,8 @@ impl Connection {
             .data_received_ms
             .ms()
             .map(|ms| sample.at.minus_ms(ms));
-        let fin = |(state, at): &(State, BootTime)| (*state == State::CloseWait).then_some(*at);
-        let fin = self.history.iter().find_map(fin).filter(|_| by_peer);
+        let fin = |(state, at)| (state == State::CloseWait).then_some(at);
+        let fin = self.history().find_map(fin).filter(|_| by_peer);
         self.quiet_ms = received.or(self.established_at).and_then(|last| {
             let ms = fin.unwrap_or(at).ms_since(last);
             NonZeroU32::new(u32::try_from(ms).unwrap_or(u32::MAX))
@@ -177,13 +167,13 @@ impl Connection {
 
     /// The last program that held it has let go.
     pub(super) fn let_go(&mut self, at: BootTime, exiting: bool) {
-        self.app_closed_at.get_or_insert(at);
+        self.end.app_closed_at.get_or_insert(at);
         // Inherited in CLOSE_WAIT: the peer's close was not seen.
         let first = match self.state {
             State::CloseWait => ClosedBy::Peer,
             _ => own_hand(exiting),
         };
-        self.closed_by.get_or_insert(first);
+        self.end.by.get_or_insert(first);
     }
 
     /// A mini-socket takes its place, asked to stay as long as `stays`.
@@ -198,33 +188,34 @@ impl Connection {
             self.pass_through(at, state);
         }
         let until = at + stays;
-        self.linger = Some(Linger { state, until });
+        self.end.linger = Some(Linger { state, until });
     }
 
     /// No mini-socket took its place after all.
     pub(super) fn forget_linger(&mut self) -> Option<Linger> {
-        self.history.forget(State::TimeWait);
-        self.linger.take()
+        self.never_lingered();
+        self.end.linger?;
+        self.end.linger.take()
     }
 
     /// A RST went out or came in. No RST is answered by another; but `tcp_reset` also
     /// runs where data comes in after a close, before our own RST goes out.
     pub(super) fn note_reset(&mut self, by_us: bool) {
-        match self.reset_by {
+        match self.end.reset_by {
             Some(ResetBy::Admin) => {}
-            _ if by_us => self.reset_by = Some(ResetBy::Local),
-            _ => drop(self.reset_by.get_or_insert(ResetBy::Peer)),
+            _ if by_us => self.end.reset_by = Some(ResetBy::Local),
+            _ => drop(self.end.reset_by.get_or_insert(ResetBy::Peer)),
         }
     }
 
     /// Whether it ended by a reset after the program had let go: data that comes in
     /// then is answered by a RST of ours, after the socket is freed.
     pub(super) fn is_reset_orphan(&self) -> bool {
-        let was_let_go = match (self.app_closed_at, self.closed_at) {
+        let was_let_go = match (self.end.app_closed_at, self.end.at) {
             (Some(let_go), Some(closed)) => let_go < closed,
             _ => self.half_closed,
         };
-        was_let_go && self.reset_by == Some(ResetBy::Peer)
+        was_let_go && self.end.reset_by == Some(ResetBy::Peer)
     }
 
     /// The kernel has freed the socket: whoever held it has let go by now.
@@ -234,11 +225,11 @@ impl Connection {
             self.state = State::Close;
             self.state_at = Some(at);
         }
-        self.closed_at.get_or_insert(at);
-        self.app_closed_at.get_or_insert(at);
+        self.end.at.get_or_insert(at);
+        self.end.app_closed_at.get_or_insert(at);
         // Where records were lost, the one that told may be among them.
         if self.known != Known::Repaired {
-            self.closed_by.get_or_insert(ClosedBy::Local);
+            self.end.by.get_or_insert(ClosedBy::Local);
         }
     }
 }

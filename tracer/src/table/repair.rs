@@ -137,7 +137,7 @@ impl Table {
             && let Some(freed) = &mut self.freed
             && let Some(entry) = self.entries.get(&sock)
         {
-            freed.ends.insert(ends_of(&entry.connection));
+            freed.ends.insert(entry.connection.ends());
         }
     }
 
@@ -168,9 +168,9 @@ impl Table {
     pub fn by_ends(&self) -> ByEnds {
         let mut names = ByEnds::default();
         for (name, connection) in self.named() {
-            let ends = ends_of(connection);
+            let ends = connection.ends();
             let candidate = Candidate::of(name, connection);
-            if connection.local.port() == 0 {
+            if connection.local().port() == 0 {
                 names.portless.entry(ends).or_default().push(candidate);
             } else if connection.state == State::Close {
                 names.closed.entry(ends).or_default().push(candidate);
@@ -258,12 +258,11 @@ impl Table {
         let connection = &mut entry.connection;
         connection.set_sample(socket.sample);
         connection.note_holders(holders);
-        if connection.local.port() == 0 {
-            // The port is chosen after the first transition.
-            connection.local = socket.ends.local;
+        if connection.local().port() == 0 {
+            connection.set_ends(socket.ends);
         }
         // `tcp_disconnect` sets the kernel's own figures back to zero.
-        let is_final = connection.closed_at.is_some() && connection.known == Known::Observed;
+        let is_final = connection.end.at.is_some() && connection.known == Known::Observed;
         if !socket.sample.is_bare && !is_final {
             connection.set_figures(socket.figures);
         }
@@ -280,7 +279,7 @@ impl Table {
         let Some(entry) = self.entries.get_mut(&sock) else {
             return;
         };
-        if entry.freed_at.is_some() {
+        if entry.connection.end.freed_at.is_some() {
             // Its end was heard.
             return;
         }
@@ -302,7 +301,7 @@ impl Table {
             return;
         };
         let entry = self.entries.get(&sock);
-        if entry.is_some_and(|entry| is_another(&ends_of(&entry.connection), &ends)) {
+        if entry.is_some_and(|entry| is_another(&entry.connection.ends(), &ends)) {
             self.note_left(sock);
             match *event {
                 Event::State {
@@ -334,7 +333,7 @@ impl Table {
 fn note_holding(entry: &mut Entry, sample: Sample) -> bool {
     let connection = &mut entry.connection;
     let later = |at: Option<BootTime>| at.is_some_and(|at| at > sample.at);
-    if later(connection.state_at) || later(connection.app_closed_at) {
+    if later(connection.state_at) || later(connection.end.app_closed_at) {
         // A server's socket has no inode either before it is accepted.
         return false;
     }
@@ -342,12 +341,12 @@ fn note_holding(entry: &mut Entry, sample: Sample) -> bool {
         connection.state,
         State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck
     );
-    if sample.inode != 0 && connection.app_closed_at.is_some() && closing {
+    if sample.inode != 0 && connection.end.app_closed_at.is_some() && closing {
         // A half close that no hook told from a close (io_uring).
-        connection.app_closed_at = None;
+        connection.end.app_closed_at = None;
         connection.half_closed = true;
-    } else if sample.inode == 0 && connection.app_closed_at.is_none() && closing {
-        connection.app_closed_at = Some(sample.at);
+    } else if sample.inode == 0 && connection.end.app_closed_at.is_none() && closing {
+        connection.end.app_closed_at = Some(sample.at);
         return true;
     }
     false
@@ -360,12 +359,4 @@ fn is_another(known: &Ends, told: &Ends) -> bool {
     known.netns != told.netns
         || (are_set(known.remote, told.remote) && known.remote != told.remote)
         || (are_set(known.local, told.local) && known.local.port() != told.local.port())
-}
-
-pub(super) fn ends_of(connection: &Connection) -> Ends {
-    Ends {
-        local: connection.local,
-        remote: connection.remote,
-        netns: connection.netns,
-    }
 }

@@ -53,9 +53,9 @@ impl SiteKey {
     #[must_use]
     pub fn of(connection: &Connection, pid: u32, comm: Comm) -> Self {
         let end = match connection.role {
-            Role::Client => connection.remote,
+            Role::Client => connection.remote(),
             Role::Server | Role::Listener => {
-                SocketAddr::new(IpAddr::from([0, 0, 0, 0]), connection.local.port())
+                SocketAddr::new(IpAddr::from([0, 0, 0, 0]), connection.local().port())
             }
         };
         Self {
@@ -191,13 +191,13 @@ impl Tally {
     /// Counts an ended connection.
     pub(crate) fn note_end(&mut self, connection: &Connection) {
         self.closed += 1;
-        if let Some(linger) = connection.linger {
+        if let Some(linger) = connection.end.linger {
             self.time_waits += 1;
             self.fin_waits += u64::from(linger.state == State::FinWait2);
-            let began = connection.closed_at.unwrap_or_default();
+            let began = connection.end.at.unwrap_or_default();
             self.lingers.add(began, linger);
         }
-        if let (Some(opened), Some(closed)) = (connection.opened_at, connection.closed_at) {
+        if let (Some(opened), Some(closed)) = (connection.opened_at, connection.end.at) {
             let ms = closed.ms_since(opened);
             self.lifetimes += 1;
             self.lifetime_ms += ms;
@@ -206,7 +206,7 @@ impl Tally {
         self.revived += u64::from(connection.revivals > 0);
         self.longest_gap_ms = self.longest_gap_ms.max(connection.longest_gap_ms.into());
         self.raced += u64::from(connection.raced);
-        let Some(by) = connection.closed_by else {
+        let Some(by) = connection.end.by else {
             return;
         };
         self.ended_by[by as usize] += 1;

@@ -1,5 +1,7 @@
 //! The books: what each site opened and ended. Pure.
 
+use std::num::NonZeroU32;
+
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Entry, Origin};
@@ -24,8 +26,21 @@ const MAX_EXITED: usize = 4_096;
 /// ends than that; those it has no connection to any more are then summed up.
 const MAX_SITES: usize = 65_536;
 
-/// A site's place in the books.
-pub(super) type SiteIndex = u32;
+/// A site's place in the books, from 1: one that is not known takes no more room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SiteIndex(NonZeroU32);
+
+impl SiteIndex {
+    fn of_place(place: usize) -> Self {
+        // MAX_CONNECTIONS bounds this far below 2^32.
+        let place = u32::try_from(place).unwrap_or(u32::MAX);
+        Self(NonZeroU32::MIN.saturating_add(place))
+    }
+
+    const fn place(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Sites {
@@ -90,7 +105,7 @@ impl Sites {
             .into_iter()
             .partition(|&index| self.tally(index).is_none_or(|tally| tally.live() == 0));
         for index in idle {
-            let slot = self.books.get_mut(index as usize);
+            let slot = self.books.get_mut(index.place());
             if let Some((key, tally)) = slot.and_then(Option::take) {
                 self.keys.remove(&key);
                 self.free.push(index);
@@ -117,11 +132,10 @@ impl Sites {
             Some(index) => index,
             None => {
                 self.books.push(None);
-                // MAX_CONNECTIONS bounds this far below 2^32.
-                SiteIndex::try_from(self.books.len() - 1).unwrap_or(SiteIndex::MAX)
+                SiteIndex::of_place(self.books.len() - 1)
             }
         };
-        if let Some(slot) = self.books.get_mut(index as usize) {
+        if let Some(slot) = self.books.get_mut(index.place()) {
             *slot = Some((key, tally));
         }
         self.keys.insert(key, index);
@@ -133,14 +147,14 @@ impl Sites {
 
     fn tally(&mut self, index: SiteIndex) -> Option<&mut Tally> {
         self.books
-            .get_mut(index as usize)?
+            .get_mut(index.place())?
             .as_mut()
             .map(|(_, tally)| tally)
     }
 
     /// Whether a site is this owner's.
     pub(super) fn is_of(&self, site: SiteIndex, owner: &Owner) -> bool {
-        let entry = self.books.get(site as usize).and_then(Option::as_ref);
+        let entry = self.books.get(site.place()).and_then(Option::as_ref);
         entry.is_some_and(|(key, _)| key.pid == owner.pid)
     }
 
@@ -155,7 +169,7 @@ impl Sites {
         }
         if entry.ended {
             tally.closed = tally.closed.saturating_sub(1);
-            if let Some(linger) = entry.connection.linger {
+            if let Some(linger) = entry.connection.end.linger {
                 tally.lingers_not(linger);
             }
         }
@@ -172,7 +186,7 @@ impl Sites {
             return;
         };
         tally.note_end(connection);
-        let pid = site.and_then(|index| Some(self.books.get(index as usize)?.as_ref()?.0.pid));
+        let pid = site.and_then(|index| Some(self.books.get(index.place())?.as_ref()?.0.pid));
         if let Some(pid) = pid
             && self.ending.contains(&pid)
         {
@@ -209,7 +223,7 @@ impl Sites {
         };
         let mut kept = Vec::new();
         for index in indices {
-            let Some(slot) = self.books.get_mut(index as usize) else {
+            let Some(slot) = self.books.get_mut(index.place()) else {
                 continue;
             };
             match slot.take() {
@@ -282,7 +296,9 @@ impl Sites {
             .clone()
             .map(|entry| &entry.connection)
             .filter(|connection| connection.role == Role::Listener)
-            .filter_map(|listener| Some(((listener.netns, listener.local.port()), listener.owner?)))
+            .filter_map(|listener| {
+                Some(((listener.netns, listener.local().port()), listener.owner?))
+            })
             .collect();
 
         let mut live: FxHashMap<SiteKey, Vec<&Connection>> = FxHashMap::default();
@@ -294,11 +310,11 @@ impl Sites {
             }
             let own = entry
                 .site
-                .and_then(|index| self.books.get(index as usize)?.as_ref());
+                .and_then(|index| self.books.get(index.place())?.as_ref());
             let key = match own {
                 Some((key, _)) => *key,
                 None => {
-                    let end = (connection.netns, connection.local.port());
+                    let end = (connection.netns, connection.local().port());
                     let holder = listeners
                         .get(&end)
                         .filter(|_| connection.role == Role::Server);

@@ -120,7 +120,11 @@ impl Lines {
         let Ok(part) = u32::try_from(part) else {
             return self.quoted(&json::time(at));
         };
-        if self.second.as_ref().is_none_or(|(known, _)| *known != second) {
+        if self
+            .second
+            .as_ref()
+            .is_none_or(|(known, _)| *known != second)
+        {
             let whole = json::time(at);
             let (stamp, _) = whole.rsplit_once('.').unwrap_or((&whole, ""));
             self.second = Some((second, format!("\"{stamp}.")));

@@ -13,6 +13,7 @@ mod idle;
 mod kernel;
 mod load;
 mod numbers;
+mod rate;
 mod throughput;
 mod tools;
 mod watcher;
@@ -58,6 +59,8 @@ enum Part {
     Idle,
     /// Connections that last and move data
     Busy,
+    /// Connections that come and go, from a thousand a second to the machine's limit
+    Rate,
     /// How fast a recording is replayed
     Replay,
     /// What an event costs with up to a million connections in the table
@@ -107,6 +110,11 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         let table = busy::measure(&tcpleak, &folder, args.rounds, lasts)?;
         table.print();
         results.insert("busy".to_owned(), table.json());
+    }
+    if wants(Part::Rate) {
+        let table = rate::measure(&tcpleak, &folder, args.rounds, lasts)?;
+        table.print();
+        results.insert("rate".to_owned(), table.json());
     }
     write(&folder, results)
 }

@@ -77,6 +77,12 @@ pub(crate) const LEAKS: Watcher = tcpleak(
     ],
 );
 
+/// Each event of each connection, on disk.
+pub(crate) const TRACE: Watcher = tcpleak(
+    "tcpleak trace",
+    &["trace", "--format", "jsonl", "--output", "{file}"],
+);
+
 /// All that are compared.
 pub(crate) const ALL: [Watcher; 10] = [
     UNTRACED,
@@ -89,10 +95,7 @@ pub(crate) const ALL: [Watcher; 10] = [
             "leaks", "--stacks", "off", "--for", "1h", "--format", "csv", "--output", "{file}",
         ],
     ),
-    tcpleak(
-        "tcpleak trace",
-        &["trace", "--format", "jsonl", "--output", "{file}"],
-    ),
+    TRACE,
     tcpleak("tcpleak record", &["record", "-o", "{file}"]),
     peer("tcplife", "tcplife", &[]),
     peer("tcpstates", "tcpstates", &[]),

@@ -1,6 +1,6 @@
 //! Which code is named, and which patterns match it.
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use proptest::prelude::*;
 
@@ -91,7 +91,7 @@ fn a_connection_is_of_the_latest_call_of_its_thread_by_its_descriptor() {
     let mut other = task(0);
     other.fd = Some(6);
     assert!(recorded.find(&other, at(4)).is_some());
-    other.tid = Some(8);
+    other.tid = NonZeroU32::new(8);
     assert!(recorded.find(&other, at(4)).is_none());
 }
 

@@ -32,28 +32,28 @@ pub const MID_EXCHANGE_MS: u64 = 1_000;
 /// Whether it ended by no close of either side (or by both, the program having
 /// only shut it down), yet is held.
 fn is_dead(connection: &Connection) -> bool {
-    let ended = match connection.closed_by {
+    let ended = match connection.end.by {
         Some(ClosedBy::Reset | ClosedBy::Timeout) => true,
         Some(ClosedBy::Local) => connection.half_closed,
         // The peer's FIN came first: `missing-close`.
         Some(ClosedBy::Peer) => false,
-        Some(ClosedBy::Exit) => connection.error != 0,
+        Some(ClosedBy::Exit) => connection.end.error != 0,
         // A snapshot may have found it so.
-        None => connection.error != 0 || connection.known != Known::Observed,
+        None => connection.end.error != 0 || connection.known != Known::Observed,
     };
     ended && connection.state == State::Close && connection.is_held()
 }
 
 /// When it died, at the latest.
 fn died_at(case: &Case<'_>, connection: &Connection) -> Option<BootTime> {
-    let seen = connection.closed_at.or(connection.state_at);
+    let seen = connection.end.at.or(connection.state_at);
     seen.or((connection.known == Known::Inherited).then_some(case.from))
 }
 
 /// Whether the program knows of the end: a read, a write or a poll took the error
 /// away. A shutdown by both sides leaves none to take.
 fn is_met(connection: &Connection) -> bool {
-    let died = connection.closed_at.or(connection.state_at);
+    let died = connection.end.at.or(connection.state_at);
     let sample = sample_since(connection, died);
     sample.is_some_and(|sample| !sample.error_waits)
 }

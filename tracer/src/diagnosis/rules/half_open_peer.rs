@@ -119,19 +119,19 @@ fn of_hosts_gone<'a>(
     usual_ms: u64,
 ) -> Vec<&'a Connection> {
     let is_gone = |host: IpAddr| {
-        let of_host = || silent.iter().filter(|c| c.remote.ip() == host);
+        let of_host = || silent.iter().filter(|c| c.remote().ip() == host);
         let idle = || of_host().map(|c| idle_ms(case, c));
         let apart = idle().max().unwrap_or(0) - idle().min().unwrap_or(0);
         let was_busy = |c: &&Connection| {
             let sample = c.sample.as_ref();
             sample.is_some_and(|s| s.data_segments_in >= BUSY)
         };
-        others.iter().all(|c| c.remote.ip() != host)
+        others.iter().all(|c| c.remote().ip() != host)
             && of_host().count() >= SEVERAL
             && of_host().all(was_busy)
             && apart <= usual_ms.saturating_mul(2)
     };
-    let gone = silent.iter().filter(|c| is_gone(c.remote.ip()));
+    let gone = silent.iter().filter(|c| is_gone(c.remote().ip()));
     gone.copied().collect()
 }
 

@@ -1,6 +1,6 @@
 //! Builds connections, in milliseconds before now.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, num::NonZeroU32};
 
 use super::{NOW, ago};
 use crate::{
@@ -17,7 +17,7 @@ pub(crate) struct Conn(pub(crate) Connection);
 pub(crate) fn conn(state: State, ms: u64) -> Conn {
     let owner = Owner {
         pid: 123,
-        tid: Some(123),
+        tid: NonZeroU32::new(123),
         uid: 1000,
         comm: Comm::from(&b"\x1b[31mevil"[..]),
         fd: Some(7),
@@ -72,9 +72,9 @@ pub(crate) fn established(age: u64, idle: u64) -> Conn {
 /// One that ended in `by` `ms` ago and is held still, `idle` ms after its last use.
 pub(crate) fn dead(by: ClosedBy, ms: u64, idle: u64) -> Conn {
     let mut conn = conn(State::Close, ms).opened(ms + idle + 1_000);
-    conn.0.closed_at = Some(ago(ms));
-    conn.0.closed_by = Some(by);
-    conn.0.error = 104;
+    conn.0.end.at = Some(ago(ms));
+    conn.0.end.by = Some(by);
+    conn.0.end.error = 104;
     if let Some(sample) = &mut conn.0.sample {
         *sample = Sample {
             at: ago(ms),

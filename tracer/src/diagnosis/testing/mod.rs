@@ -97,8 +97,11 @@ impl Site {
 
     pub(crate) fn each(mut self, n: u64, conn: impl Fn(u64) -> Conn) -> Self {
         let role = self.key.role;
-        self.live
-            .extend((0..n).map(|i| Connection { role, ..conn(i).0 }));
+        self.live.extend((0..n).map(|i| {
+            let mut connection = conn(i).0;
+            connection.role = role;
+            connection
+        }));
         self
     }
 

@@ -196,7 +196,7 @@ impl Run {
         for live in self.all.iter_mut().filter(|live| !live.gone) {
             let c = &mut live.connection;
             (c.opened_at, c.established_at, c.state_at) = (None, None, None);
-            c.history.clear();
+            c.forget_history();
             c.known = Known::Inherited;
             self.tally.inherited += 1;
             self.tally.note_live();
@@ -413,22 +413,22 @@ impl Run {
             _ => false,
         };
         let connection = &mut self.all[index].connection;
-        connection.closed_by = Some(ClosedBy::Peer);
+        connection.end.by = Some(ClosedBy::Peer);
         if reads {
             self.idle.retain(|&i| i != index);
             self.close(index, ClosedBy::Peer);
         } else {
             connection.state = State::CloseWait;
             connection.state_at = Some(at(self.now));
-            connection.history.push((State::CloseWait, at(self.now)));
+            connection.pass_through(at(self.now), State::CloseWait);
         }
     }
 
     fn close(&mut self, index: usize, by: ClosedBy) {
         let live = &mut self.all[index];
         live.gone = true;
-        live.connection.closed_by.get_or_insert(by);
-        live.connection.closed_at = Some(at(self.now));
+        live.connection.end.by.get_or_insert(by);
+        live.connection.end.at = Some(at(self.now));
         self.tally.note_end(&live.connection);
         if !live.forgotten && self.world.pool.is_some() {
             self.taken -= 1;

@@ -66,7 +66,7 @@ fn dead_ones_that_pile_up() {
 fn shut_down_by_both_sides_and_held() {
     let mut both = dead(ClosedBy::Local, 61_000, 600_000);
     both.0.half_closed = true;
-    both.0.error = 0;
+    both.0.end.error = 0;
     assert_eq!(one(both).code(), DEAD);
 }
 
@@ -92,7 +92,7 @@ fn a_pool_whose_server_restarted_has_not_noticed() {
 /// Dead before the trace, last used `idle` ms ago.
 fn found_dead(idle: u64, error_waits: bool) -> Conn {
     let mut conn = dead(ClosedBy::Reset, 0, idle).inherited();
-    (conn.0.closed_at, conn.0.closed_by, conn.0.error) = (None, None, 0);
+    (conn.0.end.at, conn.0.end.by, conn.0.end.error) = (None, None, 0);
     conn.edit(|sample| sample.error_waits = error_waits)
 }
 
@@ -121,7 +121,7 @@ fn dead_ones_whose_error_was_read() {
 #[test]
 fn let_go_or_never_used_is_not_dead() {
     let mut released = reset(90_000, 0);
-    released.0.app_closed_at = Some(crate::clock::BootTime::from_ns(1));
+    released.0.end.app_closed_at = Some(crate::clock::BootTime::from_ns(1));
     assert_eq!(site().with(9, released).code(), HEALTHY);
     let mut fresh = conn(State::Close, 90_000);
     fresh.0.opened_at = None;
@@ -176,7 +176,7 @@ fn half_closed_by_close_is_left_to_the_kernel() {
     let orphan = half_closed(90_000).edit(|s| s.inode = 0);
     assert_eq!(site().with(9, orphan).code(), HEALTHY);
     let mut closed = half_closed(90_000);
-    closed.0.app_closed_at = Some(crate::clock::BootTime::from_ns(1));
+    closed.0.end.app_closed_at = Some(crate::clock::BootTime::from_ns(1));
     assert_eq!(site().with(9, closed).code(), HEALTHY);
     assert_eq!(
         site().with(9, half_closed(90_000).unsampled()).code(),

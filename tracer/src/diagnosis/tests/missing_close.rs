@@ -90,10 +90,8 @@ fn those_from_before_the_trace() {
 #[test]
 fn the_socket_that_left_ss_with_its_descriptor_open() {
     let mut hidden = dead(ClosedBy::Peer, 5_000, 60_000);
-    hidden.0.history.push((
-        State::CloseWait,
-        crate::clock::BootTime::from_ns(3_500_000_000_000),
-    ));
+    let fin = crate::clock::BootTime::from_ns(3_500_000_000_000);
+    hidden.0.pass_through(fin, State::CloseWait);
     assert_eq!(site().server().with(3, hidden).code(), CODE);
 }
 

@@ -2,6 +2,7 @@
 
 use super::UNKNOWN;
 use crate::{
+    decode::Ends,
     diagnosis::{
         Class, Confidence, Fault,
         rules::{
@@ -130,7 +131,11 @@ fn idle_clients_are_not_gone() {
 fn a_host_falls_silent_as_a_whole() {
     let from = |host: u8, conn: Conn| {
         let mut conn = conn.edit(|sample| sample.data_segments_in = 20);
-        conn.0.remote = ([10, 0, 0, host], 40_000).into();
+        let remote = ([10, 0, 0, host], 40_000).into();
+        conn.0.set_ends(Ends {
+            remote,
+            ..conn.0.ends()
+        });
         conn
     };
     let busy = |host| from(host, established(0, 300).inherited());

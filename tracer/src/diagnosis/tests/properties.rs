@@ -72,12 +72,12 @@ fn any_conn() -> impl Strategy<Value = Conn> {
                 comm: Comm::from(b"heir".as_slice()),
             }]);
         }
-        c.closed_by = by;
+        c.end.by = by;
         c.half_closed = half;
         c.tx_bytes = u64::from(inode);
         c.owner = c.owner.filter(|_| owned);
-        c.app_closed_at = (!held).then_some(NOW);
-        c.closed_at = ended.then(|| NOW.minus_ms(age));
+        c.end.app_closed_at = (!held).then_some(NOW);
+        c.end.at = ended.then(|| NOW.minus_ms(age));
         c.state_at = c.state_at.filter(|_| seen);
         c.opened_at = c.opened_at.filter(|_| seen);
         c.sample = c.sample.filter(|_| sampled);

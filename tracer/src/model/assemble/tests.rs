@@ -26,7 +26,7 @@ fn minute(remote: impl Fn(u8) -> [u8; 4]) -> Table {
         let task = Task {
             stack: None,
             pid: 9,
-            tid: Some(9),
+            tid: std::num::NonZeroU32::new(9),
             uid: 0,
             comm: Comm::from(b"app".as_slice()),
             fd: Some(5),

@@ -76,7 +76,7 @@ impl<S: Sink> Teller<S> {
             return Ok(());
         }
         // An ended one grows no older.
-        let at = tracked.closed_at.filter(|_| !is_open).unwrap_or(at);
+        let at = tracked.end.at.filter(|_| !is_open).unwrap_or(at);
         let connection = Connection::new(tracked, &self.clock, at);
         let place = match is_open {
             true => self.places.of_open(&connection.id),

@@ -26,7 +26,7 @@ fn ended(pid: u32, port: u16) -> Tracked {
     let owner = Owner {
         stack: None,
         pid,
-        tid: Some(pid),
+        tid: std::num::NonZeroU32::new(pid),
         uid: 0,
         comm: Comm::from(b"app".as_slice()),
         fd: Some(5),

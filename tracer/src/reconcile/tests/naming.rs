@@ -159,7 +159,7 @@ fn subflows_of_one_connection_are_one() {
     );
     reconcile(&mut table, &first);
     assert_eq!(table.live(), 1);
-    assert_eq!(table.get(7).map(|c| c.local.port()), Some(4000));
+    assert_eq!(table.get(7).map(|c| c.local().port()), Some(4000));
 
     // Heard of as such before any snapshot shows it.
     let joins = Event::Join {
@@ -257,7 +257,7 @@ fn a_close_after_a_snapshot_began_is_not_taken_back_by_it() {
     };
     table.apply(&closes, |_, _, _| {});
     work_in(&mut table, &shown, true, false);
-    let let_go = table.get(7).and_then(|c| c.app_closed_at);
+    let let_go = table.get(7).and_then(|c| c.end.app_closed_at);
     assert_eq!(let_go, Some(BootTime::from_ns(2 * SECOND + 1)));
 }
 
@@ -300,7 +300,7 @@ fn named_by_address_one_whose_port_is_not_known_yet_is_found_by_its_holder() {
             socket(2, ends(4002, 80), State::SynSent, 12),
         ];
         reconcile(&mut table, &snapshot(round * SECOND, sockets, &holders));
-        let port = |sock| table.get(sock).map(|c| c.local.port());
+        let port = |sock| table.get(sock).map(|c| c.local().port());
         assert_eq!((port(0xa0), port(0xb0)), (Some(4002), Some(4001)));
         assert_eq!((table.live(), table.counters().repaired), (2, 0));
     }

@@ -1,6 +1,6 @@
 //! One connection, as far as it is known. Pure.
 
-use std::{fmt, net::SocketAddr, num::NonZeroU32, ops::Deref};
+use std::{fmt, net::SocketAddr, num::NonZeroU32};
 
 use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};
@@ -8,48 +8,32 @@ use serde::{Deserialize, Serialize};
 use crate::{
     clock::BootTime,
     decode::{Comm, Ends, Figures, Owner},
-    tcp::{ClosedBy, Known, OwnerKnown, ResetBy, Role, State},
+    tcp::{Known, OwnerKnown, Role, State},
 };
 
+mod end;
+mod packed;
 mod sample;
 
+pub use end::{End, Ended};
+use packed::Packed;
 pub use sample::{GAP_MS, Sample, Since, Timer};
 
-/// The states a connection passes through at most, without its self-loops:
-/// SYN_SENT, SYN_RECV, ESTABLISHED, FIN_WAIT1, CLOSING or FIN_WAIT2, TIME_WAIT,
-/// CLOSE; two to spare.
-pub const HISTORY_LEN: usize = 9;
+/// The states that a connection enters after ESTABLISHED at most, without its self-loops:
+/// FIN_WAIT1, CLOSING or FIN_WAIT2, TIME_WAIT, CLOSE; three to spare.
+const FURTHER_STATES: usize = 7;
 
-/// The states that a connection has entered, in order, with times. Takes no room until
-/// there is one: most of those that a trace inherits stay as they are.
-#[derive(Clone, Debug, Default)]
-pub struct History(Option<Box<ArrayVec<(State, BootTime), HISTORY_LEN>>>);
-
-impl History {
-    /// Adds one. A history longer than any that the protocol allows keeps its start.
-    pub fn push(&mut self, entered: (State, BootTime)) {
-        let _ = self.0.get_or_insert_default().try_push(entered);
-    }
-
-    /// Leaves out all of one state.
-    pub fn forget(&mut self, state: State) {
-        if let Some(entered) = &mut self.0 {
-            entered.retain(|(entered, _)| *entered != state);
-        }
-    }
-
-    /// Leaves out all.
-    pub fn clear(&mut self) {
-        self.0 = None;
-    }
-}
-
-impl Deref for History {
-    type Target = [(State, BootTime)];
-
-    fn deref(&self) -> &Self::Target {
-        self.0.as_deref().map_or(&[], ArrayVec::as_slice)
-    }
+/// With which states a history begins. When they were entered other fields tell, so that
+/// one that is followed for long takes no room of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Beginning {
+    /// Before the trace.
+    #[default]
+    Unseen,
+    /// With this one, when it was opened.
+    Born(State),
+    /// With this one, and then ESTABLISHED.
+    Established(State),
 }
 
 /// What tells a connection from every other on this host since boot.
@@ -82,15 +66,15 @@ pub struct Holder {
 }
 
 /// Who has a connection open, as the latest snapshot told.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Holders {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Held {
     /// No snapshot has told.
     #[default]
     Untold,
-    /// Its owner alone: the most frequent case, at no cost in memory.
-    Owner,
-    /// These, the lowest pid first; none once all have let go.
-    These(Box<[Holder]>),
+    /// By its owner alone: the most frequent case, at no cost in memory.
+    ByOwner,
+    /// By others, or by nobody any more.
+    ByThese,
 }
 
 /// A mini-socket that outlives the connection in the kernel.
@@ -107,16 +91,23 @@ pub struct Linger {
 pub struct ConnectReturn {
     /// 0 or a positive errno.
     pub errno: i32,
-    /// Time in the call, in microseconds: at most an hour and some minutes.
-    pub latency_us: u32,
+    /// One more than that: one that is not known takes no more room.
+    latency_us: NonZeroU32,
 }
 
 impl ConnectReturn {
     pub(super) fn new(errno: i32, latency_ns: u64) -> Self {
         Self {
             errno,
-            latency_us: u32::try_from(latency_ns / 1_000).unwrap_or(u32::MAX),
+            latency_us: u32::try_from(latency_ns / 1_000)
+                .map_or(NonZeroU32::MAX, |us| NonZeroU32::MIN.saturating_add(us)),
         }
+    }
+
+    /// Time in the call, in microseconds: at most an hour and some minutes.
+    #[must_use]
+    pub fn latency_us(self) -> u32 {
+        self.latency_us.get() - 1
     }
 }
 
@@ -127,10 +118,8 @@ pub struct Connection {
     pub id: ConnId,
     /// Inode of its network namespace.
     pub netns: u32,
-    /// This host's end; port 0 while unbound.
-    pub local: SocketAddr,
-    /// The other end; unspecified for a listener.
-    pub remote: SocketAddr,
+    local: Packed,
+    remote: Packed,
     /// Which side we are.
     pub role: Role,
     /// How we know it.
@@ -141,35 +130,24 @@ pub struct Connection {
     pub owner_known: Option<OwnerKnown>,
     /// Who opened it, where that is no longer the owner as it was then.
     pub former_owner: Option<Box<Owner>>,
-    /// Who has it open.
-    pub holders: Holders,
+    held: Held,
+    /// Where it is not held by its owner alone, the lowest pid first.
+    holders: Option<Box<Vec<Holder>>>,
     /// Now.
     pub state: State,
     /// Since when in `state`; `None` if since before the trace.
     pub state_at: Option<BootTime>,
-    /// States entered since the trace saw it, in order, with times.
-    pub history: History,
+    beginning: Beginning,
+    /// The states after those of the beginning.
+    further: Option<Box<ArrayVec<(State, BootTime), FURTHER_STATES>>>,
     /// CLOSE -> SYN_SENT, LISTEN -> SYN_RECV or CLOSE -> LISTEN.
     pub opened_at: Option<BootTime>,
     /// When it first was ESTABLISHED.
     pub established_at: Option<BootTime>,
-    /// When the program let go: close, or exit.
-    pub app_closed_at: Option<BootTime>,
-    /// When it ended: CLOSE, or gone.
-    pub closed_at: Option<BootTime>,
-    /// Who ended it first.
-    pub closed_by: Option<ClosedBy>,
-    /// Whose RST it met; `None` if none was seen.
-    pub reset_by: Option<ResetBy>,
-    /// The errno it died of; 0 for none.
-    pub error: i32,
-    /// How long no payload had moved when its end began, in milliseconds; `None` where
-    /// the kernel side did not tell.
-    pub end_idle_ms: Option<u32>,
+    /// How it ended.
+    pub end: End,
     /// Half closed by shutdown(2), not by close(2).
     pub half_closed: bool,
-    /// What remains of it in the kernel.
-    pub linger: Option<Linger>,
     /// How connect(2) returned, once it has.
     pub connect: Option<ConnectReturn>,
     /// Payload bytes sent, without retransmissions.
@@ -201,27 +179,23 @@ impl Connection {
         Self {
             id,
             netns: ends.netns,
-            local: ends.local,
-            remote: ends.remote,
+            local: ends.local.into(),
+            remote: ends.remote.into(),
             role,
             known: Known::Observed,
             owner: None,
             owner_known: None,
             former_owner: None,
-            holders: Holders::Untold,
+            held: Held::Untold,
+            holders: None,
             state,
             state_at: None,
-            history: History::default(),
+            beginning: Beginning::Unseen,
+            further: None,
             opened_at: None,
             established_at: None,
-            app_closed_at: None,
-            closed_at: None,
-            closed_by: None,
-            reset_by: None,
-            error: 0,
-            end_idle_ms: None,
+            end: End::default(),
             half_closed: false,
-            linger: None,
             connect: None,
             tx_bytes: 0,
             rx_bytes: 0,
@@ -246,7 +220,7 @@ impl Connection {
         let mut connection = Self::new(id, ends, role, state);
         connection.opened_at = Some(at);
         connection.state_at = Some(at);
-        connection.history.push((state, at));
+        connection.beginning = Beginning::Born(state);
         if let Some(owner) = owner {
             let known = match role {
                 Role::Listener => OwnerKnown::Listen,
@@ -255,6 +229,80 @@ impl Connection {
             connection.own(owner, known);
         }
         connection
+    }
+
+    /// This host's end; port 0 while unbound.
+    #[must_use]
+    pub fn local(&self) -> SocketAddr {
+        self.local.into()
+    }
+
+    /// The other end; unspecified for a listener.
+    #[must_use]
+    pub fn remote(&self) -> SocketAddr {
+        self.remote.into()
+    }
+
+    /// Both ends, and where they live.
+    #[must_use]
+    pub fn ends(&self) -> Ends {
+        Ends {
+            local: self.local(),
+            remote: self.remote(),
+            netns: self.netns,
+        }
+    }
+
+    /// The states entered since the trace saw it, in order, with times.
+    pub fn history(&self) -> impl DoubleEndedIterator<Item = (State, BootTime)> + '_ {
+        let (born, established) = match self.beginning {
+            Beginning::Unseen => (None, None),
+            Beginning::Born(state) => (Some(state), None),
+            Beginning::Established(state) => (Some(state), Some(State::Established)),
+        };
+        let born = born.zip(self.opened_at);
+        let established = established.zip(self.established_at);
+        let further = self.further.iter().flat_map(|further| further.iter());
+        born.into_iter().chain(established).chain(further.copied())
+    }
+
+    /// Notes a state in the history. One longer than any that the protocol allows keeps its
+    /// start.
+    pub(crate) fn pass_through(&mut self, at: BootTime, state: State) {
+        match self.beginning {
+            Beginning::Born(first)
+                if state == State::Established
+                    && self.established_at == Some(at)
+                    && self.further.is_none() =>
+            {
+                self.beginning = Beginning::Established(first);
+            }
+            _ => drop(self.further.get_or_insert_default().try_push((state, at))),
+        }
+    }
+
+    /// As if none had been seen.
+    #[cfg(test)]
+    pub(crate) fn forget_history(&mut self) {
+        (self.beginning, self.further) = (Beginning::Unseen, None);
+    }
+
+    /// Leaves TIME_WAIT out of the history.
+    pub(super) fn never_lingered(&mut self) {
+        if let Some(further) = &mut self.further {
+            further.retain(|(state, _)| *state != State::TimeWait);
+        }
+    }
+
+    /// Takes over what is known of `ends`: a port is chosen after the first transition, and
+    /// taken away before the last.
+    pub fn set_ends(&mut self, ends: Ends) {
+        if ends.local.port() != 0 {
+            self.local = ends.local.into();
+        }
+        if ends.remote.port() != 0 {
+            self.remote = ends.remote.into();
+        }
     }
 
     /// Takes over a snapshot's figures, and notes whether they show it revived, or
@@ -311,19 +359,21 @@ impl Connection {
     /// Notes who has it open.
     pub fn note_holders(&mut self, holders: &[Holder]) {
         let owner = self.owner.map(|owner| (owner.pid, owner.fd, owner.comm));
-        self.holders = match holders {
-            [one] if owner == Some((one.pid, Some(one.fd), one.comm)) => Holders::Owner,
-            these => Holders::These(these.into()),
+        let is_owner = |one: &Holder| owner == Some((one.pid, Some(one.fd), one.comm));
+        (self.held, self.holders) = match holders {
+            [one] if is_owner(one) => (Held::ByOwner, None),
+            [] => (Held::ByThese, None),
+            these => (Held::ByThese, Some(Box::new(these.to_vec()))),
         };
     }
 
     /// Who has it open, the lowest pid first; `None` where no snapshot has told.
     #[must_use]
     pub fn holders(&self) -> Option<Vec<Holder>> {
-        match &self.holders {
-            Holders::Untold => None,
-            Holders::These(these) => Some(these.to_vec()),
-            Holders::Owner => self.owner.and_then(|owner| {
+        match self.held {
+            Held::Untold => None,
+            Held::ByThese => Some(self.holders.as_deref().cloned().unwrap_or_default()),
+            Held::ByOwner => self.owner.and_then(|owner| {
                 let (pid, comm) = (owner.pid, owner.comm);
                 Some(vec![Holder {
                     pid,
@@ -338,7 +388,7 @@ impl Connection {
     #[must_use]
     pub fn age_ms(&self, now: BootTime) -> Option<u64> {
         self.opened_at
-            .map(|at| self.closed_at.unwrap_or(now).ms_since(at))
+            .map(|at| self.end.at.unwrap_or(now).ms_since(at))
     }
 
     /// Milliseconds in the present state: exact where the transition was seen,
@@ -378,15 +428,15 @@ impl Connection {
     pub fn is_held(&self) -> bool {
         match &self.sample {
             Some(sample) if self.state != State::Close => {
-                sample.inode != 0 && self.app_closed_at.is_none()
+                sample.inode != 0 && self.end.app_closed_at.is_none()
             }
-            _ => self.app_closed_at.is_none() && self.owner.is_some(),
+            _ => self.end.app_closed_at.is_none() && self.owner.is_some(),
         }
     }
 
     /// Whether it is live: neither ended nor left to the kernel.
     #[must_use]
     pub fn is_live(&self) -> bool {
-        self.closed_at.is_none() || (self.app_closed_at.is_none() && self.state == State::Close)
+        self.end.at.is_none() || (self.end.app_closed_at.is_none() && self.state == State::Close)
     }
 }

@@ -52,9 +52,9 @@ fn the_close_has_a_time_of_its_own() {
         .step(7, State::LastAck, State::Close, CLOSES)
         .gone(7);
     let last = script.last();
-    assert_eq!(last.app_closed_at, Some(BootTime::from_ns(4 * MS)));
-    assert_eq!(last.closed_at, Some(BootTime::from_ns(6 * MS)));
-    assert_eq!(last.closed_by, Some(ClosedBy::Peer));
+    assert_eq!(last.end.app_closed_at, Some(BootTime::from_ns(4 * MS)));
+    assert_eq!(last.end.at, Some(BootTime::from_ns(6 * MS)));
+    assert_eq!(last.end.by, Some(ClosedBy::Peer));
     let closes = script
         .told
         .iter()
@@ -71,14 +71,17 @@ fn a_fin_without_a_close_is_a_half_close() {
         .connected(7)
         .step(7, State::Established, State::FinWait1, CLOSES);
     assert!(script.last().half_closed);
-    assert_eq!(script.last().app_closed_at, None);
-    assert_eq!(script.last().closed_by, Some(ClosedBy::Local));
+    assert_eq!(script.last().end.app_closed_at, None);
+    assert_eq!(script.last().end.by, Some(ClosedBy::Local));
     script
         .step(7, State::FinWait1, State::FinWait2, NOTHING)
         .closes(7, true);
-    assert_eq!(script.last().app_closed_at, Some(BootTime::from_ns(5 * MS)));
     assert_eq!(
-        script.last().closed_by,
+        script.last().end.app_closed_at,
+        Some(BootTime::from_ns(5 * MS))
+    );
+    assert_eq!(
+        script.last().end.by,
         Some(ClosedBy::Local),
         "the first cause counts"
     );
@@ -94,7 +97,10 @@ fn a_subflows_close_is_concluded() {
     script
         .connected(7)
         .step(7, State::Established, State::FinWait1, how);
-    assert_eq!(script.last().app_closed_at, Some(BootTime::from_ns(3 * MS)));
+    assert_eq!(
+        script.last().end.app_closed_at,
+        Some(BootTime::from_ns(3 * MS))
+    );
 }
 
 #[test]
@@ -108,12 +114,12 @@ fn an_exit_closes_what_was_reset_before() {
         .connected(7)
         .reset(7, false)
         .step(7, State::Established, State::Close, how);
-    assert_eq!(script.last().reset_by, Some(ResetBy::Peer));
-    assert_eq!(script.last().closed_by, Some(ClosedBy::Reset));
+    assert_eq!(script.last().end.reset_by, Some(ResetBy::Peer));
+    assert_eq!(script.last().end.by, Some(ClosedBy::Reset));
     assert_eq!(script.table.live(), 1, "the fd is still held");
     script.closes(7, true);
     assert_eq!(script.table.live(), 0);
-    assert_eq!(script.last().closed_by, Some(ClosedBy::Reset));
+    assert_eq!(script.last().end.by, Some(ClosedBy::Reset));
 }
 
 #[test]
@@ -128,8 +134,8 @@ fn a_socket_that_ss_destroys_is_the_administrators() {
             .connected(7)
             .reset(7, true)
             .step(7, State::Established, State::Close, how);
-        assert_eq!(script.last().reset_by, Some(ResetBy::Admin));
-        assert_eq!(script.last().closed_by, Some(ClosedBy::Reset));
+        assert_eq!(script.last().end.reset_by, Some(ResetBy::Admin));
+        assert_eq!(script.last().end.by, Some(ClosedBy::Reset));
     }
 }
 
@@ -142,8 +148,8 @@ fn our_own_reset_is_told_apart_from_the_peers() {
         .step(7, State::Established, State::Close, CLOSES)
         .reset(7, true)
         .gone(7);
-    assert_eq!(script.last().reset_by, Some(ResetBy::Local));
-    assert_eq!(script.last().closed_by, Some(ClosedBy::Local));
+    assert_eq!(script.last().end.reset_by, Some(ResetBy::Local));
+    assert_eq!(script.last().end.by, Some(ClosedBy::Local));
 
     // Unheard, the errno tells the peer's.
     let mut script = Script::new();
@@ -154,7 +160,7 @@ fn our_own_reset_is_told_apart_from_the_peers() {
     script
         .connected(7)
         .step(7, State::Established, State::Close, how);
-    assert_eq!(script.last().reset_by, Some(ResetBy::Peer));
+    assert_eq!(script.last().end.reset_by, Some(ResetBy::Peer));
 }
 
 #[test]
@@ -167,7 +173,7 @@ fn what_lingers_says_until_when() {
         .step(7, State::FinWait1, State::FinWait2, CLOSES)
         .time_wait(7, State::FinWait2, Duration::from_secs(5))
         .step(7, State::FinWait2, State::Close, CLOSES);
-    let linger = script.last().linger.expect("it lingers");
+    let linger = script.last().end.linger.expect("it lingers");
     assert_eq!(linger.state, State::FinWait2);
     assert_eq!(
         linger.until,
@@ -186,7 +192,7 @@ fn what_lingers_says_until_when() {
         .step(7, State::Established, State::FinWait1, CLOSES)
         .step(7, State::FinWait1, State::FinWait2, CLOSES)
         .step(7, State::FinWait2, State::Close, CLOSES);
-    assert_eq!(script.last().linger, None);
+    assert_eq!(script.last().end.linger, None);
 }
 
 #[test]
@@ -226,7 +232,7 @@ fn after_a_half_close_only_an_orphan_lingers_in_fin_wait2() {
             .step(7, State::FinWait1, State::FinWait2, NOTHING)
             .step(7, State::FinWait2, State::Close, how)
             .gone(7);
-        script.last().linger.map(|linger| linger.state)
+        script.last().end.linger.map(|linger| linger.state)
     };
     assert_eq!(linger(true), Some(State::FinWait2));
     // connect(AF_UNSPEC)
@@ -242,7 +248,7 @@ fn a_transition_that_comes_twice_is_told_once() {
         .step(7, State::Established, State::CloseWait, NOTHING);
     let last = script.last();
     assert_eq!(last.known, Known::Observed);
-    assert_eq!(last.history.len(), 3);
+    assert_eq!(last.history().count(), 3);
 }
 
 #[test]
@@ -266,11 +272,11 @@ fn whose_reset_ended_an_orphan_is_heard_after_it_is_freed() {
         let (mut gone, mut by) = (0, None);
         script.table.settle(BootTime::END, |change, _, connection| {
             gone += usize::from(change == Change::Gone);
-            by = connection.reset_by;
+            by = connection.end.reset_by;
         });
         if ours {
             assert_eq!(script.told.pop().map(|told| told.0), Some(Change::Gone));
-            by = script.last().reset_by;
+            by = script.last().end.reset_by;
         }
         assert_eq!(gone, usize::from(!ours), "told once");
         by
@@ -320,7 +326,7 @@ fn what_was_concluded_to_linger_does_not_after_our_reset() {
         .step(7, State::FinWait2, State::Close, unread)
         .reset(7, true)
         .gone(7);
-    assert_eq!(script.last().linger, None);
+    assert_eq!(script.last().end.linger, None);
     assert!(!script.history().contains(&State::TimeWait));
     assert!(
         script

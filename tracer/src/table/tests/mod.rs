@@ -50,11 +50,11 @@ fn a_client_that_closes_first_leaves_time_wait() {
         ]
     );
     let last = script.last();
-    assert_eq!(last.closed_by, Some(ClosedBy::Local));
-    assert_eq!(last.app_closed_at, Some(BootTime::from_ns(3 * MS)));
-    assert_eq!(last.closed_at, Some(BootTime::from_ns(5 * MS)));
+    assert_eq!(last.end.by, Some(ClosedBy::Local));
+    assert_eq!(last.end.app_closed_at, Some(BootTime::from_ns(3 * MS)));
+    assert_eq!(last.end.at, Some(BootTime::from_ns(5 * MS)));
     assert_eq!(
-        last.linger.map(|linger| linger.state),
+        last.end.linger.map(|linger| linger.state),
         Some(State::TimeWait)
     );
     assert_eq!((last.tx_bytes, last.rx_bytes), (10, 20));
@@ -87,7 +87,7 @@ fn an_orphan_whose_peer_stays_lingers_in_fin_wait2() {
         .step(7, State::FinWait1, State::FinWait2, CLOSES)
         .step(7, State::FinWait2, State::Close, orphan);
     assert_eq!(
-        script.last().linger.map(|linger| linger.state),
+        script.last().end.linger.map(|linger| linger.state),
         Some(State::FinWait2)
     );
     assert!(!script.history().contains(&State::TimeWait));
@@ -99,16 +99,19 @@ fn a_peer_that_closes_first_leaves_the_program_to_act() {
     script
         .connected(7)
         .step(7, State::Established, State::CloseWait, NOTHING);
-    assert_eq!(script.last().closed_by, Some(ClosedBy::Peer));
-    assert_eq!(script.last().app_closed_at, None);
+    assert_eq!(script.last().end.by, Some(ClosedBy::Peer));
+    assert_eq!(script.last().end.app_closed_at, None);
     assert_eq!(script.table.live(), 1);
 
     script
         .step(7, State::CloseWait, State::LastAck, CLOSES)
         .step(7, State::LastAck, State::Close, CLOSES)
         .gone(7);
-    assert_eq!(script.last().closed_by, Some(ClosedBy::Peer));
-    assert_eq!(script.last().app_closed_at, Some(BootTime::from_ns(4 * MS)));
+    assert_eq!(script.last().end.by, Some(ClosedBy::Peer));
+    assert_eq!(
+        script.last().end.app_closed_at,
+        Some(BootTime::from_ns(4 * MS))
+    );
     assert_eq!(script.table.live(), 0);
 }
 
@@ -123,7 +126,7 @@ fn a_half_close_is_not_a_close() {
         .connected(7)
         .step(7, State::Established, State::FinWait1, half)
         .step(7, State::FinWait1, State::FinWait2, NOTHING);
-    assert_eq!(script.last().app_closed_at, None);
+    assert_eq!(script.last().end.app_closed_at, None);
     assert!(script.last().half_closed);
 
     // shutdown(SHUT_RDWR) shuts both directions, and is still no close.
@@ -134,7 +137,7 @@ fn a_half_close_is_not_a_close() {
     script
         .connected(8)
         .step(8, State::Established, State::FinWait1, both);
-    assert_eq!(script.last().app_closed_at, None);
+    assert_eq!(script.last().end.app_closed_at, None);
 }
 
 #[test]
@@ -157,10 +160,13 @@ fn after_a_half_close_the_peers_fin_does_not_let_go_of_the_fd() {
                 ..CLOSES
             },
         );
-    assert_eq!(script.last().app_closed_at, None);
+    assert_eq!(script.last().end.app_closed_at, None);
     assert_eq!(script.table.live(), 1);
     script.gone(7);
-    assert_eq!(script.last().app_closed_at, Some(BootTime::from_ns(6 * MS)));
+    assert_eq!(
+        script.last().end.app_closed_at,
+        Some(BootTime::from_ns(6 * MS))
+    );
     assert_eq!(script.table.live(), 0);
     let end: Vec<Change> = script
         .told
@@ -186,7 +192,7 @@ fn after_a_half_close_the_last_ack_does_not_let_go_of_the_fd() {
         .step(7, State::Established, State::CloseWait, NOTHING)
         .step(7, State::CloseWait, State::LastAck, half)
         .step(7, State::LastAck, State::Close, CLOSES);
-    assert_eq!(script.last().app_closed_at, None);
+    assert_eq!(script.last().end.app_closed_at, None);
     assert_eq!(script.table.live(), 1);
     script.gone(7);
     assert_eq!(script.table.live(), 0);
@@ -207,8 +213,8 @@ fn a_reset_is_told_from_a_timeout_and_leaves_the_fd() {
         script
             .connected(7)
             .step(7, State::Established, State::Close, how);
-        assert_eq!(script.last().closed_by, Some(by));
-        assert_eq!(script.last().error, errno);
+        assert_eq!(script.last().end.by, Some(by));
+        assert_eq!(script.last().end.error, errno);
         assert_eq!(script.table.live(), 1, "the fd is still held");
         script.gone(7);
         assert_eq!(script.table.live(), 0);
@@ -221,7 +227,7 @@ fn a_close_with_unread_data_is_the_programs() {
     script
         .connected(7)
         .step(7, State::Established, State::Close, CLOSES);
-    assert_eq!(script.last().closed_by, Some(ClosedBy::Local));
+    assert_eq!(script.last().end.by, Some(ClosedBy::Local));
     assert_eq!(script.table.live(), 0);
 }
 
@@ -235,7 +241,7 @@ fn an_exit_is_told_from_a_close() {
     script
         .connected(7)
         .step(7, State::Established, State::FinWait1, exits);
-    assert_eq!(script.last().closed_by, Some(ClosedBy::Exit));
+    assert_eq!(script.last().end.by, Some(ClosedBy::Exit));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Plays records to a table, and hears what it tells.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, num::NonZeroU32};
 
 use crate::{
     clock::BootTime,
@@ -26,7 +26,7 @@ pub(super) fn ends(local: &str, remote: &str) -> Ends {
 pub(super) fn task(pid: u32, fd: Option<i32>) -> Owner {
     Owner {
         pid,
-        tid: Some(pid),
+        tid: NonZeroU32::new(pid),
         uid: 0,
         comm: Comm::from(b"app".as_slice()),
         fd,
@@ -121,10 +121,6 @@ impl Script {
     }
 
     pub(super) fn history(&self) -> Vec<State> {
-        self.last()
-            .history
-            .iter()
-            .map(|&(state, _)| state)
-            .collect()
+        self.last().history().map(|(state, _)| state).collect()
     }
 }
