@@ -298,6 +298,7 @@ impl Collector {
         let gathered = snapshot.cost;
         let used = clocks::thread_time();
         self.learn(Entry::Snapshot(Box::new(snapshot), tree), observer)?;
+        load::give_back();
         let work = gathered + clocks::thread_time().saturating_sub(used);
         let is_to_be_mended = self.course.is_to_be_mended();
         self.schedule.note(Instant::now(), work, is_to_be_mended);

@@ -165,9 +165,10 @@ impl Kernel {
     }
 }
 
-/// Gives what the kernel's types took, some 25 MB, back to the system: as single blocks the
-/// C library keeps them for what never comes.
-fn give_back() {
+/// Gives memory that is free back to the system: of the kernel's types, which take some 25
+/// MB, or of a snapshot of many sockets the C library keeps the single blocks for what never
+/// comes, or comes from another thread.
+pub(crate) fn give_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it moves nothing that is in use, and may be called at any time.
     #[allow(unsafe_code, reason = "no library offers it")]

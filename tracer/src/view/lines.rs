@@ -12,29 +12,45 @@ use crate::model::{
     fields::{FIELDS, Value},
 };
 
-/// Lines written before any is sent on.
-#[derive(Clone, Debug, Default)]
+/// Writes one line after the other.
+#[derive(Clone, Debug)]
 pub(super) struct Lines {
     line: Vec<u8>,
+    /// What stands before the value of each field: comma, name and colon.
+    names: Vec<String>,
     /// The second that was written last, from the year to its decimal point: most times
     /// of a line, and of the next, lie in it.
     second: Option<(i64, String)>,
 }
 
+impl Default for Lines {
+    fn default() -> Self {
+        let names = FIELDS.iter().map(|field| format!(",\"{}\":", field.name));
+        Self {
+            line: Vec::new(),
+            names: names.collect(),
+            second: None,
+        }
+    }
+}
+
 impl Lines {
-    /// An object of `first`, whose names and texts are ours, and of the connection's fields;
-    /// with the end of its line.
+    /// An object of `first`, whose names are ours, and of the connection's fields; with the
+    /// end of its line.
     pub(super) fn of(
         &mut self,
         first: &[(&str, Value<'_>)],
         connection: &Connection,
     ) -> io::Result<&[u8]> {
         self.line.clear();
-        let fields = FIELDS
-            .iter()
-            .map(|field| (field.name, (field.get)(connection)));
-        self.object(first.iter().copied().chain(fields))?;
-        self.line.push(b'\n');
+        self.object(first.iter().copied())?;
+        // The fields come before its end.
+        self.line.pop();
+        for (index, field) in FIELDS.iter().enumerate() {
+            self.line.extend_from_slice(self.names[index].as_bytes());
+            self.value((field.get)(connection))?;
+        }
+        self.line.extend_from_slice(b"}\n");
         Ok(&self.line)
     }
 
@@ -44,9 +60,9 @@ impl Lines {
     ) -> io::Result<()> {
         let mut before = b'{';
         for (name, value) in entries {
-            self.line.extend([before, b'"']);
-            self.line.extend(name.as_bytes());
-            self.line.extend(b"\":");
+            self.line.extend_from_slice(&[before, b'"']);
+            self.line.extend_from_slice(name.as_bytes());
+            self.line.extend_from_slice(b"\":");
             self.value(value)?;
             before = b',';
         }
@@ -72,14 +88,14 @@ impl Lines {
 
     fn value(&mut self, value: Value<'_>) -> io::Result<()> {
         match value {
-            Value::Bool(true) => self.line.extend(b"true"),
-            Value::Bool(false) => self.line.extend(b"false"),
+            Value::Bool(true) => self.line.extend_from_slice(b"true"),
+            Value::Bool(false) => self.line.extend_from_slice(b"false"),
             Value::Int(number) => self.number(number),
             Value::Uint(number) => self.number(number),
             Value::Text(text) => self.text(text)?,
             Value::Untrusted(text) => self.text(text.raw())?,
             Value::Time(at) => self.time(at),
-            Value::Missing => self.line.extend(b"null"),
+            Value::Missing => self.line.extend_from_slice(b"null"),
             Value::History(history) => self.array(history, |lines, &(state, at)| {
                 let state = ("state", Value::Text(state.name()));
                 lines.object([state, ("at", Value::Time(at))])
@@ -95,12 +111,12 @@ impl Lines {
 
     fn number(&mut self, number: impl itoa::Integer) {
         let mut room = itoa::Buffer::new();
-        self.line.extend(room.format(number).as_bytes());
+        self.line.extend_from_slice(room.format(number).as_bytes());
     }
 
     fn quoted(&mut self, plain: &str) {
         self.line.push(b'"');
-        self.line.extend(plain.as_bytes());
+        self.line.extend_from_slice(plain.as_bytes());
         self.line.push(b'"');
     }
 
@@ -109,7 +125,7 @@ impl Lines {
         if text.bytes().all(is_plain) {
             self.quoted(text);
         } else {
-            self.line.extend(json::text(&text)?.as_bytes());
+            self.line.extend_from_slice(json::text(&text)?.as_bytes());
         }
         Ok(())
     }
@@ -130,13 +146,13 @@ impl Lines {
             self.second = Some((second, format!("\"{stamp}.")));
         }
         if let Some((_, stamp)) = &self.second {
-            self.line.extend(stamp.as_bytes());
+            self.line.extend_from_slice(stamp.as_bytes());
         }
         // With a digit before it, which keeps its zeros.
         let mut room = itoa::Buffer::new();
         let digits = room.format(1_000_000 + part);
-        self.line.extend(&digits.as_bytes()[1..]);
-        self.line.extend(b"Z\"");
+        self.line.extend_from_slice(&digits.as_bytes()[1..]);
+        self.line.extend_from_slice(b"Z\"");
     }
 }
 

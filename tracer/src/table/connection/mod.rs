@@ -132,6 +132,10 @@ pub struct Connection {
     pub former_owner: Option<Box<Owner>>,
     held: Held,
     /// Where it is not held by its owner alone, the lowest pid first.
+    #[allow(
+        clippy::box_collection,
+        reason = "most have none, and a Vec takes 24 bytes then"
+    )]
     holders: Option<Box<Vec<Holder>>>,
     /// Now.
     pub state: State,
