@@ -200,10 +200,10 @@ impl Tracer {
     /// One line that names what is missing and what to do. Nothing stays attached.
     pub fn attach(options: &Options) -> Result<Self> {
         let kernel = Kernel::read(options.btf.as_deref())?;
-        Self::attach_to(&kernel, options).inspect(|_| {
-            drop(kernel);
-            give_back();
-        })
+        let attached = Self::attach_to(&kernel, options)?;
+        drop(kernel);
+        give_back();
+        Ok(attached)
     }
 
     fn attach_to(kernel: &Kernel, options: &Options) -> Result<Self> {

@@ -36,24 +36,20 @@ pub struct Ended {
     pub(in crate::table) freed_at: Option<BootTime>,
 }
 
-impl Ended {
-    const NOT: Self = Self {
-        app_closed_at: None,
-        at: None,
-        by: None,
-        reset_by: None,
-        error: 0,
-        idle_ms: None,
-        linger: None,
-        freed_at: None,
-    };
-}
-
 impl Deref for End {
     type Target = Ended;
 
     fn deref(&self) -> &Ended {
-        static NOT: Ended = Ended::NOT;
+        static NOT: Ended = Ended {
+            app_closed_at: None,
+            at: None,
+            by: None,
+            reset_by: None,
+            error: 0,
+            idle_ms: None,
+            linger: None,
+            freed_at: None,
+        };
         self.0.as_deref().unwrap_or(&NOT)
     }
 }
