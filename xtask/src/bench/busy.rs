@@ -1,12 +1,11 @@
 //! What watching costs connections that last and move data: there is no hook on their
 //! way.
 
-use std::{path::Path, time::Duration};
-
 use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::{
+    Bench,
     crowd::Crowd,
     numbers::{median, spread},
     watcher::{LEAKS, ONE_CALL, Watcher},
@@ -29,12 +28,13 @@ struct Kept {
 pub(crate) struct Table(Vec<Kept>);
 
 /// The same connections with and without each watcher, in turn.
-pub(crate) fn measure(
-    tcpleak: &Path,
-    folder: &Path,
-    rounds: u32,
-    lasts: Duration,
-) -> Result<Table> {
+pub(crate) fn measure(bench: &Bench) -> Result<Table> {
+    let &Bench {
+        tcpleak,
+        folder,
+        rounds,
+        lasts,
+    } = bench;
     let mut crowd = Crowd::start(CONNECTIONS)?;
     let mut table = Table(Vec::new());
     for watcher in WATCHERS {

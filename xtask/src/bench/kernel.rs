@@ -64,6 +64,11 @@ struct Map {
     bytes_memlock: u64,
 }
 
+/// Nanoseconds of all measured runs of `programs`.
+pub(crate) fn run_time(programs: &[Program]) -> u64 {
+    programs.iter().map(|one| one.run_time_ns).sum()
+}
+
 /// The programs that are loaded now, but for those `before`.
 pub(crate) fn programs(before: &HashSet<u32>) -> Result<Vec<Program>> {
     let text = command::output(bpftool().args(["prog", "show"]))?;

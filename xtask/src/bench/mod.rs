@@ -51,6 +51,14 @@ pub(crate) struct Args {
     built: Option<PathBuf>,
 }
 
+/// What is measured, where it writes, how often, and for how long.
+pub(crate) struct Bench<'a> {
+    tcpleak: &'a Path,
+    folder: &'a Path,
+    rounds: u32,
+    lasts: Duration,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
     /// A server that opens and closes connections as fast as it can, beside tcpleak and its peers
@@ -94,10 +102,15 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     }
     let folder = place::target().join("bench");
     fs::create_dir_all(&folder)?;
-    let lasts = Duration::from_secs(args.seconds);
+    let bench = Bench {
+        tcpleak: &tcpleak,
+        folder: &folder,
+        rounds: args.rounds,
+        lasts: Duration::from_secs(args.seconds),
+    };
     let mut results = Map::new();
     if wants(Part::Throughput) {
-        let table = throughput::measure(&tcpleak, &folder, args.rounds, lasts)?;
+        let table = throughput::measure(&bench)?;
         table.print();
         results.insert("throughput".to_owned(), table.json());
     }
@@ -107,12 +120,12 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         results.insert("idle".to_owned(), table.json());
     }
     if wants(Part::Busy) {
-        let table = busy::measure(&tcpleak, &folder, args.rounds, lasts)?;
+        let table = busy::measure(&bench)?;
         table.print();
         results.insert("busy".to_owned(), table.json());
     }
     if wants(Part::Rate) {
-        let table = rate::measure(&tcpleak, &folder, args.rounds, lasts)?;
+        let table = rate::measure(&bench)?;
         table.print();
         results.insert("rate".to_owned(), table.json());
     }

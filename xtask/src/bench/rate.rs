@@ -2,7 +2,6 @@
 
 use std::{
     net::{Ipv4Addr, TcpListener, TcpStream},
-    path::Path,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -11,7 +10,8 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::{
-    kernel::{Measuring, Program},
+    Bench,
+    kernel::{Measuring, run_time},
     numbers::median,
     watcher::{LEAKS, TRACE, Watcher, Watching},
 };
@@ -43,12 +43,13 @@ struct Cost {
 pub(crate) struct Table(Vec<Cost>);
 
 /// Each watcher beside each rate in each round.
-pub(crate) fn measure(
-    tcpleak: &Path,
-    folder: &Path,
-    rounds: u32,
-    lasts: Duration,
-) -> Result<Table> {
+pub(crate) fn measure(bench: &Bench) -> Result<Table> {
+    let &Bench {
+        tcpleak,
+        folder,
+        rounds,
+        lasts,
+    } = bench;
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     let mut costs: Vec<Cost> = Vec::new();
     for watcher in WATCHERS {
@@ -117,10 +118,6 @@ fn make(listener: &TcpListener, rate: u64, lasts: Duration) -> Result<u64> {
         sleep(due.saturating_sub(began.elapsed()));
     }
     Ok(made)
-}
-
-fn run_time(programs: &[Program]) -> u64 {
-    programs.iter().map(|one| one.run_time_ns).sum()
 }
 
 impl Table {

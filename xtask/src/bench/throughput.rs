@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::{
-    kernel::{Measuring, Program},
+    Bench,
+    kernel::{Measuring, Program, run_time},
     load::Server,
     numbers::{median, spread},
     watcher::{ALL, UNTRACED, Watcher},
@@ -32,12 +33,13 @@ struct Cost {
 }
 
 /// Each watcher in each round, so that whatever else the machine does falls on all.
-pub(crate) fn measure(
-    tcpleak: &Path,
-    folder: &Path,
-    rounds: u32,
-    lasts: Duration,
-) -> Result<Table> {
+pub(crate) fn measure(bench: &Bench) -> Result<Table> {
+    let &Bench {
+        tcpleak,
+        folder,
+        rounds,
+        lasts,
+    } = bench;
     let server = Server::start(folder)?;
     let mut costs: Vec<Cost> = ALL.iter().map(Cost::of).collect();
     for round in 1..=rounds {
@@ -99,7 +101,7 @@ impl Cost {
         drop(measuring);
         let requests = load.requests.max(1) as f64;
         self.programs = since(&before, after);
-        let time: u64 = self.programs.iter().map(|one| one.run_time_ns).sum();
+        let time = run_time(&self.programs);
         self.kernel_ns.push(time as f64 / requests);
         let runs = self.programs.iter().map(|one| one.run_cnt).max();
         self.transitions.push(runs.unwrap_or(0) as f64 / requests);
