@@ -33,6 +33,8 @@ pub struct ByEnds {
     /// Those whose local port has not been seen: the kernel chooses it after it
     /// announces SYN_SENT, and takes it away before it announces CLOSE.
     portless: FxHashMap<Ends, Vec<Candidate>>,
+    /// Left behind since the snapshot began: none of those without a port had these.
+    freed: FxHashSet<Ends>,
 }
 
 /// One of several connections that a socket may be.
@@ -43,6 +45,17 @@ struct Candidate {
     inode: u32,
     /// Who opened it, and as which fd.
     opened: Option<(u32, i32)>,
+}
+
+/// What may stand for a socket when neither its inode nor its holders prove any.
+#[derive(Clone, Copy)]
+enum Unproven {
+    /// Any that was never seen with an inode.
+    Any,
+    /// The same, unless who opened it is known and does not hold the socket.
+    NotAnothers,
+    /// None.
+    None,
 }
 
 impl Candidate {
@@ -63,33 +76,49 @@ impl ByEnds {
     /// be in CLOSE here.
     pub fn find(&mut self, socket: &Socket, holders: &[Holder]) -> Option<u64> {
         let (ends, inode) = (&socket.ends, socket.sample.inode);
-        let closed = |by_ends: &mut Self| take(&mut by_ends.closed, ends, inode, holders);
+        let closed = |by_ends: &mut Self| {
+            let closed = &mut by_ends.closed;
+            take(closed, ends, inode, holders, Unproven::Any)
+        };
         let found = if socket.state == State::Close {
             closed(self).or_else(|| self.open.remove(ends))
         } else {
             let open = self.open.remove(ends);
             open.or_else(|| closed(self))
         };
-        found.or_else(|| take(&mut self.portless, &portless(*ends), inode, holders))
+        if found.is_some() || self.freed.contains(ends) {
+            return found;
+        }
+        // Every other connection to that peer has the same ends but for the port.
+        let unproven = match socket.state {
+            State::SynSent | State::Close => Unproven::NotAnothers,
+            _ => Unproven::None,
+        };
+        let portless = portless(*ends);
+        take(&mut self.portless, &portless, inode, holders, unproven)
     }
 }
 
-/// Takes the one that `holders` prove, or the only kind of one that may be it.
+/// Takes the one that `inode` or `holders` prove, or an unproven one.
 fn take(
     candidates: &mut FxHashMap<Ends, Vec<Candidate>>,
     ends: &Ends,
     inode: u32,
     holders: &[Holder],
+    unproven: Unproven,
 ) -> Option<u64> {
     let candidates = candidates.get_mut(ends)?;
     let is_held = |opened| holders.iter().any(|h| Some((h.pid, h.fd)) == opened);
-    let seen_with = |wanted| candidates.iter().position(|c| c.inode == wanted);
-    let at = seen_with(inode)
-        .or_else(|| {
-            let is_it = |c: &Candidate| c.inode == 0 && is_held(c.opened);
-            candidates.iter().position(is_it)
-        })
-        .or_else(|| seen_with(0))?;
+    let position = |is_it: &dyn Fn(&Candidate) -> bool| candidates.iter().position(is_it);
+    let at = position(&|c| inode != 0 && c.inode == inode)
+        .or_else(|| position(&|c| c.inode == 0 && is_held(c.opened)))
+        .or_else(|| match unproven {
+            Unproven::Any => position(&|c| c.inode == 0),
+            Unproven::NotAnothers => {
+                position(&|c| c.inode == 0 && (c.opened.is_none() || holders.is_empty()))
+            }
+            Unproven::None => None,
+        })?;
     Some(candidates.swap_remove(at).name)
 }
 
@@ -166,7 +195,13 @@ impl Table {
     /// The names of all connections by their ends.
     #[must_use]
     pub fn by_ends(&self) -> ByEnds {
-        let mut names = ByEnds::default();
+        let mut names = ByEnds {
+            freed: self
+                .freed
+                .as_ref()
+                .map_or_else(FxHashSet::default, |freed| freed.ends.clone()),
+            ..ByEnds::default()
+        };
         for (name, connection) in self.named() {
             let ends = connection.ends();
             let candidate = Candidate::of(name, connection);

@@ -360,3 +360,36 @@ fn named_by_address_one_whose_socket_is_used_again_is_not_brought_back() {
     work_in(&mut table, &seen, true, false);
     assert_eq!((table.live(), table.counters().repaired), (1, 0));
 }
+
+/// Of a connection that was there before, and one to the same peer that begins now.
+#[test]
+fn named_by_address_one_that_begins_is_not_taken_for_what_is_held() {
+    let mut table = Table::new(true, false);
+    table.begin_snapshot();
+    let opens = (State::Close, State::SynSent);
+    let how = Circumstance::default();
+    go_between(&mut table, SECOND, 0xa0, 9, ends(0, 80), opens, how);
+    let held = socket(1, ends(4001, 80), State::Established, 11);
+    let first = snapshot(SECOND + 1, vec![held], &[(11, 60, 3)]);
+    work_in(&mut table, &first, true, false);
+    assert_eq!(table.live(), 2);
+    let owner = |sock| table.get(sock).and_then(|c| c.owner);
+    assert_eq!(owner(0xa0).map(|owner| owner.pid), Some(50));
+    assert_eq!(owner(1).map(|owner| owner.pid), Some(60));
+}
+
+/// The same fd of the same process, twice: the snapshot shows the first connection.
+#[test]
+fn named_by_address_one_that_begins_is_not_taken_for_one_that_is_freed() {
+    let mut table = Table::new(true, false);
+    open(&mut table, SECOND, 0xa0, 3);
+    table.begin_snapshot();
+    let seen = socket(1, ends(4000, 80), State::Established, 11);
+    let seen = snapshot(2 * SECOND, vec![seen], &[(11, 50, 3)]);
+    gone(&mut table, 2 * SECOND + 1, 0xa0);
+    let opens = (State::Close, State::SynSent);
+    let how = Circumstance::default();
+    go_between(&mut table, 2 * SECOND + 2, 0xb0, 3, ends(0, 80), opens, how);
+    work_in(&mut table, &seen, true, false);
+    assert_eq!(table.get(0xb0).map(|c| c.local().port()), Some(0));
+}
