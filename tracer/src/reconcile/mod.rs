@@ -142,7 +142,11 @@ pub fn reconcile(
     });
     let whole = |socket: &&Socket| !socket.is_mini;
     let mut sockets = Vec::with_capacity(snapshot.sockets.len());
-    for socket in snapshot.sockets.iter().filter(whole) {
+    // A dump lists a socket again where another one enters its hash bucket between two
+    // messages. By its cookie it is the same; by its ends it would be found once only.
+    let mut listed = FxHashSet::default();
+    let is_first = |socket: &&Socket| !is_by_address || listed.insert(socket.cookie);
+    for socket in snapshot.sockets.iter().filter(whole).filter(is_first) {
         let known = is_by_address
             .then(|| by_ends.find(socket, snapshot.holders_of(socket)))
             .flatten();

@@ -393,3 +393,16 @@ fn named_by_address_one_that_begins_is_not_taken_for_one_that_is_freed() {
     work_in(&mut table, &seen, true, false);
     assert_eq!(table.get(0xb0).map(|c| c.local().port()), Some(0));
 }
+
+#[test]
+fn named_by_address_one_that_is_listed_twice_is_one() {
+    let mut table = Table::new(true, false);
+    table.begin_snapshot();
+    reconcile(&mut table, &snapshot(0, vec![], &[]));
+    open(&mut table, SECOND, 0xa0, 3);
+    table.begin_snapshot();
+    let socket = socket(1, ends(4000, 80), State::Established, 11);
+    let listed = snapshot(2 * SECOND, vec![socket.clone(), socket], &[(11, 50, 3)]);
+    work_in(&mut table, &listed, true, false);
+    assert_eq!((table.live(), table.counters().repaired), (1, 0));
+}
