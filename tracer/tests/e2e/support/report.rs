@@ -44,7 +44,8 @@ fn only<'a>(mut groups: impl Iterator<Item = &'a Value>) -> Result<&'a Value> {
 pub(crate) fn fds(group: &Value) -> Result<Vec<i64>> {
     let connections = list(group, "connections")?.iter();
     let fds = connections.map(|connection| connection["fd"].as_i64());
-    let mut fds: Vec<i64> = fds.collect::<Option<_>>().context("one has no fd")?;
+    let fds: Option<Vec<i64>> = fds.collect();
+    let mut fds = fds.with_context(|| format!("one has no fd: {group}"))?;
     fds.sort_unstable();
     Ok(fds)
 }
