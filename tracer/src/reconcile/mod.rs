@@ -167,7 +167,7 @@ pub fn reconcile(
         Some((name, socket))
     }));
     for (name, socket) in sockets {
-        if table.was_freed(name, &socket.ends) {
+        if table.was_freed(name, socket) {
             continue;
         }
         let holders = snapshot.holders_of(socket);

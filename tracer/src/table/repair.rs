@@ -90,9 +90,10 @@ impl ByEnds {
             return found;
         }
         // Every other connection to that peer has the same ends but for the port.
-        let unproven = match socket.state {
-            State::SynSent | State::Close => Unproven::NotAnothers,
-            _ => Unproven::None,
+        let unproven = if is_portless(socket.state) {
+            Unproven::NotAnothers
+        } else {
+            Unproven::None
         };
         let portless = portless(*ends);
         take(&mut self.portless, &portless, inode, holders, unproven)
@@ -120,6 +121,11 @@ fn take(
             Unproven::None => None,
         })?;
     Some(candidates.swap_remove(at).name)
+}
+
+/// Whether a connection may be in this state without a local port that was told.
+fn is_portless(state: State) -> bool {
+    matches!(state, State::SynSent | State::Close)
 }
 
 fn portless(mut ends: Ends) -> Ends {
@@ -153,11 +159,10 @@ impl Table {
         self.subflows.remove(&sock);
         self.last_freed.rotate_right(1);
         self.last_freed[0] = sock;
-        let Some(freed) = &mut self.freed else {
-            return;
-        };
-        freed.names.insert(sock);
-        self.note_left(sock);
+        if let Some(freed) = &mut self.freed {
+            freed.names.insert(sock);
+            self.note_left(sock);
+        }
     }
 
     /// A socket leaves its ends behind: it is freed, or about to have others.
@@ -170,14 +175,20 @@ impl Table {
         }
     }
 
-    /// Whether a socket was freed since the snapshot began.
+    /// Whether a socket of the snapshot, called `name`, was freed since that began.
     #[must_use]
-    pub fn was_freed(&self, sock: u64, ends: &Ends) -> bool {
-        self.freed.as_ref().is_some_and(|freed| {
-            let is_unknown = !self.entries.contains_key(&sock);
-            let were_freed = || freed.ends.contains(ends) || freed.ends.contains(&portless(*ends));
-            freed.names.contains(&sock) || (is_unknown && were_freed())
-        })
+    pub fn was_freed(&self, name: u64, socket: &Socket) -> bool {
+        let Some(freed) = &self.freed else {
+            return false;
+        };
+        if !self.by_address {
+            return freed.names.contains(&name);
+        }
+        // What has an address now may be another than what was freed there.
+        let ends = &socket.ends;
+        !self.entries.contains_key(&name)
+            && (freed.ends.contains(ends)
+                || (is_portless(socket.state) && freed.ends.contains(&portless(*ends))))
     }
 
     /// Whether a socket is known to be a further subflow of an MPTCP connection.

@@ -406,3 +406,38 @@ fn named_by_address_one_that_is_listed_twice_is_one() {
     work_in(&mut table, &listed, true, false);
     assert_eq!((table.live(), table.counters().repaired), (1, 0));
 }
+
+/// That it was free before is read from the ring after the snapshot began.
+#[test]
+fn named_by_address_one_that_has_the_address_of_what_was_freed_is_found() {
+    let mut table = Table::new(true, false);
+    table.begin_snapshot();
+    reconcile(&mut table, &snapshot(0, vec![], &[]));
+    open(&mut table, SECOND, 0xa0, 3);
+    table.begin_snapshot();
+    gone(&mut table, SECOND + 1, 0xa0);
+    let opens = (State::SynRecv, State::Established);
+    let how = Circumstance::default();
+    go_between(&mut table, SECOND + 2, 0xa0, 4, ends(80, 4001), opens, how);
+    let seen = socket(2, ends(80, 4001), State::Established, 12);
+    let seen = snapshot(2 * SECOND, vec![seen], &[(12, 60, 4)]);
+    work_in(&mut table, &seen, true, false);
+    let holders = table.get(0xa0).and_then(|c| c.holders());
+    assert_eq!(holders.map(|holders| holders.len()), Some(1));
+}
+
+/// One that was refused and freed while the first snapshot was taken, and one to the
+/// same peer that was there before.
+#[test]
+fn named_by_address_what_is_held_is_not_taken_for_one_that_was_freed_without_a_port() {
+    let mut table = Table::new(true, false);
+    table.begin_snapshot();
+    let opens = (State::Close, State::SynSent);
+    let how = Circumstance::default();
+    go_between(&mut table, SECOND, 0xa0, 9, ends(0, 80), opens, how);
+    gone(&mut table, SECOND + 1, 0xa0);
+    let held = socket(1, ends(4001, 80), State::Established, 11);
+    let first = snapshot(SECOND, vec![held], &[(11, 60, 3)]);
+    work_in(&mut table, &first, true, false);
+    assert_eq!(table.get(1).map(|c| c.known), Some(Known::Inherited));
+}
