@@ -185,10 +185,12 @@ impl Table {
             return freed.names.contains(&name);
         }
         // What has an address now may be another than what was freed there.
+        if let Some(connection) = self.get(name) {
+            return connection.end.freed_at.is_some();
+        }
         let ends = &socket.ends;
-        !self.entries.contains_key(&name)
-            && (freed.ends.contains(ends)
-                || (is_portless(socket.state) && freed.ends.contains(&portless(*ends))))
+        freed.ends.contains(ends)
+            || (is_portless(socket.state) && freed.ends.contains(&portless(*ends)))
     }
 
     /// Whether a socket is known to be a further subflow of an MPTCP connection.
