@@ -402,7 +402,7 @@ fn named_by_address_one_that_is_listed_twice_is_one() {
     open(&mut table, SECOND, 0xa0, 3);
     table.begin_snapshot();
     let socket = socket(1, ends(4000, 80), State::Established, 11);
-    let listed = snapshot(2 * SECOND, vec![socket.clone(), socket], &[(11, 50, 3)]);
+    let listed = snapshot(2 * SECOND, vec![socket, socket], &[(11, 50, 3)]);
     work_in(&mut table, &listed, true, false);
     assert_eq!((table.live(), table.counters().repaired), (1, 0));
 }
