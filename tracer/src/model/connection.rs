@@ -1,13 +1,17 @@
 //! A connection as every view sees it. Pure.
 
-use std::num::NonZeroU32;
+use std::{
+    fmt::Write,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
+};
 
 use jiff::Timestamp;
 
 use crate::{
     clock::{BootTime, WallClock},
     model::untrusted::Untrusted,
-    table::connection::{self as tracked, Connection as Tracked},
+    table::connection::{self as tracked, ConnId, Connection as Tracked},
     tcp::{ClosedBy, Known, OwnerKnown, ResetBy, Role, State},
 };
 
@@ -119,7 +123,7 @@ impl Connection {
             comm: Untrusted::from_bytes(holder.comm.bytes()),
         };
         Self {
-            id: tracked.id.to_string(),
+            id: name(tracked.id),
             pid: owner.map(|owner| owner.pid),
             tid: owner.and_then(|owner| owner.tid).map(NonZeroU32::get),
             comm: owner.map(|owner| Untrusted::from_bytes(owner.comm.bytes())),
@@ -169,13 +173,54 @@ impl Connection {
     }
 }
 
+/// The longest of a connection's names and ends, in most cases.
+const NAME_BYTES: usize = 32;
+
+/// `cookie.generation`, the cookie in hexadecimal.
+fn name(id: ConnId) -> String {
+    let mut text = String::with_capacity(NAME_BYTES);
+    let _ = write!(text, "{id}");
+    text
+}
+
 /// `ADDRESS:PORT`, IPv6 in brackets, as `ss -n` writes it.
 #[must_use]
-pub fn endpoint(address: std::net::SocketAddr) -> String {
-    if address.port() != 0 {
-        return address.to_string();
+pub fn endpoint(address: SocketAddr) -> String {
+    let mut text = String::with_capacity(NAME_BYTES);
+    let mut room = itoa::Buffer::new();
+    match address.ip() {
+        // Each line of a trace has two, and `Display` is slow.
+        IpAddr::V4(v4) => {
+            for octet in v4.octets() {
+                text.push_str(room.format(octet));
+                text.push('.');
+            }
+            text.pop();
+        }
+        IpAddr::V6(v6) => drop(write!(text, "[{v6}]")),
     }
-    let text = address.to_string();
-    // SocketAddr ends in ":0" here.
-    format!("{}*", text.trim_end_matches('0'))
+    text.push(':');
+    match address.port() {
+        0 => text.push('*'),
+        port => text.push_str(room.format(port)),
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_end_is_written_as_an_address_and_a_port(ip: IpAddr, port in 1..=u16::MAX) {
+            let end = SocketAddr::new(ip, port);
+            prop_assert_eq!(endpoint(end), end.to_string());
+            let without = SocketAddr::new(ip, 0).to_string();
+            let without = without.strip_suffix('0').map(|start| format!("{start}*"));
+            prop_assert_eq!(Some(endpoint(SocketAddr::new(ip, 0))), without);
+        }
+    }
 }

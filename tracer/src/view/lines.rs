@@ -16,8 +16,9 @@ use crate::model::{
 #[derive(Clone, Debug)]
 pub(super) struct Lines {
     line: Vec<u8>,
-    /// What stands before the value of each field: comma, name and colon.
-    names: Vec<String>,
+    /// What stands before the value of each field, comma, name and colon; and the same
+    /// with the word for what is not known, which every third field is.
+    names: Vec<(String, String)>,
     /// The second that was written last, from the year to its decimal point: most times
     /// of a line, and of the next, lie in it.
     second: Option<(i64, String)>,
@@ -25,7 +26,11 @@ pub(super) struct Lines {
 
 impl Default for Lines {
     fn default() -> Self {
-        let names = FIELDS.iter().map(|field| format!(",\"{}\":", field.name));
+        let names = FIELDS.iter().map(|field| {
+            let name = format!(",\"{}\":", field.name);
+            let unknown = format!("{name}null");
+            (name, unknown)
+        });
         Self {
             line: Vec::new(),
             names: names.collect(),
@@ -47,8 +52,14 @@ impl Lines {
         // The fields come before its end.
         self.line.pop();
         for (index, field) in FIELDS.iter().enumerate() {
-            self.line.extend_from_slice(self.names[index].as_bytes());
-            self.value((field.get)(connection))?;
+            let (name, unknown) = &self.names[index];
+            match (field.get)(connection) {
+                Value::Missing => self.line.extend_from_slice(unknown.as_bytes()),
+                value => {
+                    self.line.extend_from_slice(name.as_bytes());
+                    self.value(value)?;
+                }
+            }
         }
         self.line.extend_from_slice(b"}\n");
         Ok(&self.line)
