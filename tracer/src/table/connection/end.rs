@@ -2,11 +2,17 @@
 
 use std::ops::{Deref, DerefMut};
 
+use arrayvec::ArrayVec;
+
 use crate::{
     clock::BootTime,
     table::connection::Linger,
-    tcp::{ClosedBy, ResetBy},
+    tcp::{ClosedBy, ResetBy, State},
 };
+
+/// The states that a connection enters after ESTABLISHED at most, without its self-loops:
+/// FIN_WAIT1, CLOSING or FIN_WAIT2, TIME_WAIT, CLOSE; three to spare.
+const FURTHER_STATES: usize = 7;
 
 /// How a connection ended, as far as it has. It takes room once something is noted:
 /// most connections that are followed are live.
@@ -34,6 +40,8 @@ pub struct Ended {
     /// When the kernel freed it, while that is not told yet: whose RST ended an orphan is
     /// heard after it.
     pub(in crate::table) freed_at: Option<BootTime>,
+    /// The states that led there, after those of the beginning.
+    pub(super) further: ArrayVec<(State, BootTime), FURTHER_STATES>,
 }
 
 impl Deref for End {
@@ -49,6 +57,7 @@ impl Deref for End {
             idle_ms: None,
             linger: None,
             freed_at: None,
+            further: ArrayVec::new_const(),
         };
         self.0.as_deref().unwrap_or(&NOT)
     }

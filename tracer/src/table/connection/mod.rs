@@ -2,7 +2,6 @@
 
 use std::{fmt, net::SocketAddr, num::NonZeroU32};
 
-use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -18,10 +17,6 @@ mod sample;
 pub use end::{End, Ended};
 use packed::Packed;
 pub use sample::{GAP_MS, Sample, Since, Timer};
-
-/// The states that a connection enters after ESTABLISHED at most, without its self-loops:
-/// FIN_WAIT1, CLOSING or FIN_WAIT2, TIME_WAIT, CLOSE; three to spare.
-const FURTHER_STATES: usize = 7;
 
 /// With which states a history begins. When they were entered other fields tell, so that
 /// one that is followed for long takes no room of its own.
@@ -77,6 +72,15 @@ enum Held {
     ByThese,
 }
 
+/// Who opened a connection and who holds it, where that is not just its owner.
+#[derive(Clone, Debug, Default)]
+struct PassedOn {
+    /// Who opened it, as it was then, where that is no longer the owner as it is now.
+    opener: Option<Owner>,
+    /// Who holds it, where that is not its owner alone; the lowest pid first.
+    holders: Vec<Holder>,
+}
+
 /// A mini-socket that outlives the connection in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Linger {
@@ -128,22 +132,13 @@ pub struct Connection {
     pub owner: Option<Owner>,
     /// How the owner is known.
     pub owner_known: Option<OwnerKnown>,
-    /// Who opened it, where that is no longer the owner as it was then.
-    pub former_owner: Option<Box<Owner>>,
     held: Held,
-    /// Where it is not held by its owner alone, the lowest pid first.
-    #[allow(
-        clippy::box_collection,
-        reason = "most have none, and a Vec takes 24 bytes then"
-    )]
-    holders: Option<Box<Vec<Holder>>>,
+    passed_on: Option<Box<PassedOn>>,
     /// Now.
     pub state: State,
     /// Since when in `state`; `None` if since before the trace.
     pub state_at: Option<BootTime>,
     beginning: Beginning,
-    /// The states after those of the beginning.
-    further: Option<Box<ArrayVec<(State, BootTime), FURTHER_STATES>>>,
     /// CLOSE -> SYN_SENT, LISTEN -> SYN_RECV or CLOSE -> LISTEN.
     pub opened_at: Option<BootTime>,
     /// When it first was ESTABLISHED.
@@ -189,13 +184,11 @@ impl Connection {
             known: Known::Observed,
             owner: None,
             owner_known: None,
-            former_owner: None,
             held: Held::Untold,
-            holders: None,
+            passed_on: None,
             state,
             state_at: None,
             beginning: Beginning::Unseen,
-            further: None,
             opened_at: None,
             established_at: None,
             end: End::default(),
@@ -266,8 +259,8 @@ impl Connection {
         };
         let born = born.zip(self.opened_at);
         let established = established.zip(self.established_at);
-        let further = self.further.iter().flat_map(|further| further.iter());
-        born.into_iter().chain(established).chain(further.copied())
+        let further = self.end.further.iter().copied();
+        born.into_iter().chain(established).chain(further)
     }
 
     /// Notes a state in the history. One longer than any that the protocol allows keeps its
@@ -277,23 +270,25 @@ impl Connection {
             Beginning::Born(first)
                 if state == State::Established
                     && self.established_at == Some(at)
-                    && self.further.is_none() =>
+                    && self.end.further.is_empty() =>
             {
                 self.beginning = Beginning::Established(first);
             }
-            _ => drop(self.further.get_or_insert_default().try_push((state, at))),
+            _ => drop(self.end.further.try_push((state, at))),
         }
     }
 
     /// As if none had been seen.
     #[cfg(test)]
     pub(crate) fn forget_history(&mut self) {
-        (self.beginning, self.further) = (Beginning::Unseen, None);
+        self.beginning = Beginning::Unseen;
+        self.end.further.clear();
     }
 
     /// Leaves TIME_WAIT out of the history.
     pub(super) fn never_lingered(&mut self) {
-        if let Some(further) = &mut self.further {
+        if !self.end.further.is_empty() {
+            let further = &mut self.end.further;
             further.retain(|(state, _)| *state != State::TimeWait);
         }
     }
@@ -335,11 +330,13 @@ impl Connection {
     /// Gives it an owner. Who opened it stays on record where fds tell of another.
     pub fn own(&mut self, owner: Owner, known: OwnerKnown) {
         if known != OwnerKnown::Fds {
-            self.former_owner = None;
+            if let Some(passed_on) = &mut self.passed_on {
+                passed_on.opener = None;
+            }
             self.owner_known = Some(known);
         } else {
-            if self.former_owner.is_none() {
-                self.former_owner = self.opener().copied().map(Box::new);
+            if let Some(opener) = self.opener().copied() {
+                self.passed_on.get_or_insert_default().opener = Some(opener);
             }
             if self.owner.is_none_or(|before| before.pid != owner.pid) {
                 self.owner_known = Some(known);
@@ -353,7 +350,8 @@ impl Connection {
     #[must_use]
     pub fn opener(&self) -> Option<&Owner> {
         let is_opener = |known: &OwnerKnown| *known != OwnerKnown::Fds;
-        self.former_owner.as_deref().or_else(|| {
+        let passed_on = self.passed_on.as_deref();
+        passed_on.and_then(|it| it.opener.as_ref()).or_else(|| {
             self.owner
                 .as_ref()
                 .filter(|_| self.owner_known.as_ref().is_some_and(is_opener))
@@ -364,11 +362,14 @@ impl Connection {
     pub fn note_holders(&mut self, holders: &[Holder]) {
         let owner = self.owner.map(|owner| (owner.pid, owner.fd, owner.comm));
         let is_owner = |one: &Holder| owner == Some((one.pid, Some(one.fd), one.comm));
-        (self.held, self.holders) = match holders {
-            [one] if is_owner(one) => (Held::ByOwner, None),
-            [] => (Held::ByThese, None),
-            these => (Held::ByThese, Some(Box::new(these.to_vec()))),
+        let (held, these) = match holders {
+            [one] if is_owner(one) => (Held::ByOwner, [].as_slice()),
+            these => (Held::ByThese, these),
         };
+        self.held = held;
+        if !these.is_empty() || self.passed_on.is_some() {
+            self.passed_on.get_or_insert_default().holders = these.to_vec();
+        }
     }
 
     /// Who has it open, the lowest pid first; `None` where no snapshot has told.
@@ -376,7 +377,10 @@ impl Connection {
     pub fn holders(&self) -> Option<Vec<Holder>> {
         match self.held {
             Held::Untold => None,
-            Held::ByThese => Some(self.holders.as_deref().cloned().unwrap_or_default()),
+            Held::ByThese => {
+                let these = self.passed_on.as_ref().map(|it| it.holders.clone());
+                Some(these.unwrap_or_default())
+            }
             Held::ByOwner => self.owner.and_then(|owner| {
                 let (pid, comm) = (owner.pid, owner.comm);
                 Some(vec![Holder {
