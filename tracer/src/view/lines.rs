@@ -107,9 +107,14 @@ impl Lines {
             Value::Untrusted(text) => self.text(text.raw())?,
             Value::Time(at) => self.time(at),
             Value::Missing => self.line.extend_from_slice(b"null"),
+            // In as few pieces as can be: half of a line is history.
             Value::History(history) => self.array(history, |lines, &(state, at)| {
-                let state = ("state", Value::Text(state.name()));
-                lines.object([state, ("at", Value::Time(at))])
+                lines.line.extend_from_slice(b"{\"state\":\"");
+                lines.line.extend_from_slice(state.name().as_bytes());
+                lines.line.extend_from_slice(b"\",\"at\":");
+                lines.time(at);
+                lines.line.push(b'}');
+                Ok(())
             })?,
             Value::Holders(holders) => self.array(holders, |lines, holder| {
                 let Holder { pid, fd, comm } = holder;
