@@ -10,7 +10,7 @@ use super::{
     kernel::{Measuring, Program, run_time},
     load::Server,
     numbers::{median, spread},
-    watcher::{ALL, UNTRACED, Watcher},
+    watcher::{ALL, Watcher},
 };
 use crate::command::step;
 
@@ -21,6 +21,8 @@ const MEASURED: Duration = Duration::from_secs(2);
 struct Cost {
     watcher: &'static Watcher,
     per_second: Vec<f64>,
+    /// The same with nobody watching, right before: a machine's mood changes in seconds
+    untraced: Vec<f64>,
     /// Nanoseconds of the kernel's programs for each connection
     kernel_ns: Vec<f64>,
     /// Microseconds of its own processor time for each connection
@@ -70,6 +72,7 @@ impl Cost {
         Self {
             watcher,
             per_second: Vec::new(),
+            untraced: Vec::new(),
             kernel_ns: Vec::new(),
             user_us: Vec::new(),
             transitions: Vec::new(),
@@ -79,6 +82,12 @@ impl Cost {
         }
     }
 
+    /// Of what was answered untraced, the share in each round.
+    fn kept(&self) -> Vec<f64> {
+        let rounds = self.per_second.iter().zip(&self.untraced);
+        rounds.map(|(with, without)| with / without).collect()
+    }
+
     fn measure(
         &mut self,
         server: &Server,
@@ -86,10 +95,12 @@ impl Cost {
         folder: &Path,
         lasts: Duration,
     ) -> Result<()> {
+        let untraced = server.load(lasts)?.per_second;
         let watching = self.watcher.start(tcpleak, folder)?;
         let used = watching.used();
         let load = server.load(lasts)?;
         let used = watching.used().saturating_sub(used);
+        self.untraced.push(untraced);
         self.per_second.push(load.per_second);
         let requests = load.requests.max(1) as f64;
         self.user_us.push(used.as_secs_f64() * 1e6 / requests);
@@ -133,23 +144,10 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    fn of(&self, watcher: &Watcher) -> Option<&Cost> {
-        self.costs
-            .iter()
-            .find(|cost| cost.watcher.name == watcher.name)
-    }
-
     /// Transitions of a connection: as often as the busiest program ran for one.
     fn transitions(&self) -> f64 {
         let each = self.costs.iter().map(|cost| median(&cost.transitions));
         each.fold(1.0, f64::max)
-    }
-
-    /// Of what was answered untraced, the share in each round.
-    fn kept(&self, cost: &Cost) -> Vec<f64> {
-        let untraced = self.of(&UNTRACED).map_or(&[][..], |cost| &cost.per_second);
-        let rounds = cost.per_second.iter().zip(untraced);
-        rounds.map(|(with, without)| with / without).collect()
     }
 
     /// For people, 80 columns wide.
@@ -164,7 +162,7 @@ impl Table {
             "", "/s", "", "", "/transit.", "/transit.", ""
         );
         for cost in &self.costs {
-            let kept = self.kept(cost);
+            let kept = cost.kept();
             let (least, most) = spread(&kept);
             println!(
                 "{:<20}{:>11.0}{:>8.2}{:>14}{:>11.0}{:>11.2}{:>5}",
@@ -221,8 +219,9 @@ impl Table {
             json!({
                 "watcher": cost.watcher.name,
                 "connections_per_second": cost.per_second,
-                "kept": self.kept(cost),
-                "kept_median": median(&self.kept(cost)),
+                "untraced_per_second": cost.untraced,
+                "kept": cost.kept(),
+                "kept_median": median(&cost.kept()),
                 "kernel_ns_per_transition": median(&cost.kernel_ns) / transitions,
                 "user_us_per_transition": median(&cost.user_us) / transitions,
                 "lost": cost.says_lost.then_some(cost.lost),

@@ -28,7 +28,7 @@ pub(crate) struct Watcher {
 const TCPLEAK: &str = "tcpleak";
 
 /// Nobody: what all others are compared with.
-pub(crate) const UNTRACED: Watcher = Watcher {
+const UNTRACED: Watcher = Watcher {
     name: "untraced",
     program: None,
     args: &[],
