@@ -22,10 +22,11 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::Command,
+    thread::sleep,
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde_json::{Map, Value};
 
@@ -110,26 +111,57 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     };
     let mut results = Map::new();
     if wants(Part::Throughput) {
+        settle()?;
         let table = throughput::measure(&bench)?;
         table.print();
         results.insert("throughput".to_owned(), table.json());
     }
     if wants(Part::Idle) {
+        settle()?;
         let table = idle::measure(&tcpleak, &folder)?;
         table.print();
         results.insert("idle".to_owned(), table.json());
     }
     if wants(Part::Busy) {
+        settle()?;
         let table = busy::measure(&bench)?;
         table.print();
         results.insert("busy".to_owned(), table.json());
     }
     if wants(Part::Rate) {
+        settle()?;
         let table = rate::measure(&bench)?;
         table.print();
         results.insert("rate".to_owned(), table.json());
     }
     write(&folder, results)
+}
+
+/// `TCP_TIMEWAIT_LEN`, include/net/tcp.h.
+const TIME_WAIT_SECONDS: u32 = 60;
+
+/// How many sockets in TIME_WAIT a host may have that is at rest.
+const FEW: u64 = 1_000;
+
+/// Waits until what was measured before is gone: its sockets in TIME_WAIT are in each snapshot.
+fn settle() -> Result<()> {
+    for second in 0..=TIME_WAIT_SECONDS {
+        let sockets = fs::read_to_string("/proc/net/sockstat")?;
+        let mut words = sockets.split_whitespace();
+        let waiting = words.find(|&word| word == "tw").and(words.next());
+        let waiting: u64 = waiting.context("sockstat without `tw`")?.parse()?;
+        if waiting < FEW {
+            return Ok(());
+        }
+        if second == 0 {
+            step(format_args!(
+                "waiting for {waiting} sockets in TIME_WAIT to expire"
+            ));
+        }
+        sleep(Duration::from_secs(1));
+    }
+    step("others keep some in TIME_WAIT, which the figures have in them");
+    Ok(())
 }
 
 fn write(folder: &Path, results: Map<String, Value>) -> Result<()> {
