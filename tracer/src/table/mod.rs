@@ -14,6 +14,7 @@ use crate::{
 
 pub mod ages;
 mod apply;
+mod by_ends;
 pub mod connection;
 mod ending;
 pub mod lingers;
@@ -23,9 +24,9 @@ mod sites;
 pub mod socket;
 mod whole;
 
+pub use by_ends::ByEnds;
 use connection::Connection;
 pub use ending::Hears;
-pub use repair::ByEnds;
 use repair::Freed;
 use site::{CallStack, SiteKey, Tally};
 use sites::{SiteIndex, Sites};
