@@ -19,7 +19,7 @@ use nix::{
 use serde_json::Value;
 
 use crate::support::{
-    Nginx, Program, Tcpleak,
+    Netns, Nginx, Program, Tcpleak,
     report::{group_of, groups_of, list},
     tcpleak::program,
     temp::TempDir,
@@ -174,7 +174,8 @@ fn a_full_disk_costs_what_does_not_fit() -> Result<()> {
     let small = Small::mount(folder.path(), 64)?;
     let recording = public(&folder, "a.tcpleak")?;
     let tcpleak = Tcpleak::watching(&format!("record -o {recording}"))?;
-    let churn = Program::start("churn", "2000")?;
+    let netns = Netns::new()?;
+    let churn = Program::start_in(&netns, "churn", "2000")?;
     churn.hear()?;
     wait_for("the disk to be full", || {
         Ok(is_full(&recording)?.then_some(()))
