@@ -202,9 +202,10 @@ fn a_report_is_not_lost_with_its_recording() -> Result<()> {
     let folder = TempDir::new()?;
     let small = Small::mount(folder.path(), 64)?;
     let recording = public(&folder, "a.tcpleak")?;
+    let netns = Netns::new()?;
     let arguments = format!("leaks --for 10m --all --format json --record {recording}");
     let tcpleak = Tcpleak::watching(&arguments)?;
-    let mut ends = Program::start("ends", "")?;
+    let mut ends = Program::start_in(&netns, "ends", "")?;
     ends.hear()?;
     ends.ask("many 1000")?;
     wait_for("the disk to be full", || {
