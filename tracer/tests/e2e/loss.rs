@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::support::{
-    Netns, Program, Storm, Tcpleak,
+    Program, Storm, Tcpleak,
     net::{free_port, ss},
     random::number,
     report::{groups_of, list},
@@ -273,10 +273,7 @@ fn no_verdict_names_what_is_gone(options: &str) -> Result<Value> {
 
 #[test]
 fn a_flood_by_one_process_is_counted_and_blames_nobody() -> Result<()> {
-    // It leaves no port of its namespace free, for a minute.
-    let netns = Netns::new()?;
-    let flood = Program::start_in(&netns, "churn", "1000000")?;
-    flood.hear()?;
+    let (flood, port) = churn(1_000_000)?;
     let mut bystander = Program::start("ends", "")?;
     let other = bystander.hear()?["port"].as_u64().context("no port")?;
     bystander.ask("hold 5")?;
@@ -296,7 +293,7 @@ fn a_flood_by_one_process_is_counted_and_blames_nobody() -> Result<()> {
     let groups = groups_of(&report, bystander.pid())?;
     let live = groups.iter().filter_map(|group| group["live"].as_u64());
     assert_eq!(live.sum::<u64>(), held as u64, "{report}");
-    println!("{}", report["loss"]);
+    println!("port {port}: {}", report["loss"]);
     Ok(())
 }
 

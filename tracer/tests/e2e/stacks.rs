@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use crate::support::{
-    Netns, Program, Tcpleak,
+    Program, Tcpleak,
     report::{group_of, list},
 };
 
@@ -74,10 +74,8 @@ fn without_stacks_there_are_none() -> Result<()> {
 /// A process that opens more than its share costs no more, and nobody else's stacks.
 #[test]
 fn a_flood_has_its_share_of_stacks_and_no_more() -> Result<()> {
-    // It leaves no port of its namespace free, for a minute.
-    let netns = Netns::new()?;
     let tcpleak = Tcpleak::watching("leaks --for 10m --all --format json")?;
-    let flood = Program::start_in(&netns, "churn", "1000000")?;
+    let flood = Program::start("churn", "1000000")?;
     flood.hear()?;
     let bystander = Program::start("half_closed", "3")?;
     bystander.hear()?;
