@@ -176,7 +176,7 @@ impl Connection {
 /// The longest of a connection's names and ends, in most cases.
 const NAME_BYTES: usize = 32;
 
-/// `cookie.generation`, the cookie in hexadecimal.
+/// `cookie.generation`, the cookie in hexadecimal; in one allocation.
 fn name(id: ConnId) -> String {
     let mut text = String::with_capacity(NAME_BYTES);
     let _ = write!(text, "{id}");
@@ -197,7 +197,9 @@ pub fn endpoint(address: SocketAddr) -> String {
             }
             text.pop();
         }
-        IpAddr::V6(v6) => drop(write!(text, "[{v6}]")),
+        IpAddr::V6(v6) => {
+            let _ = write!(text, "[{v6}]");
+        }
     }
     text.push(':');
     match address.port() {

@@ -131,7 +131,15 @@ fn work_in(table: &mut Table, snapshot: &Snapshot, wanted: bool, has_lost: bool)
 
 /// A table past its first, empty snapshot.
 fn warm() -> Table {
-    let mut table = Table::new(false, false);
+    warmed(Table::new(false, false))
+}
+
+/// The same, where sockets are named by address.
+fn warm_by_address() -> Table {
+    warmed(Table::new(true, false))
+}
+
+fn warmed(mut table: Table) -> Table {
     table.begin_snapshot();
     reconcile(&mut table, &snapshot(0, vec![], &[]));
     table

@@ -1,5 +1,4 @@
-//! Sockets of a snapshot found by their ends, where it does not have the name that records
-//! use. Pure.
+//! Finds sockets of a snapshot by their ends, where it lacks the name that records use. Pure.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -117,6 +116,7 @@ pub(super) fn is_portless(state: State) -> bool {
     matches!(state, State::SynSent | State::Close)
 }
 
+/// The ends as they are told before the local port is, or after it was taken away.
 pub(super) fn portless(mut ends: Ends) -> Ends {
     ends.local.set_port(0);
     ends

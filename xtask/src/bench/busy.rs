@@ -29,26 +29,21 @@ pub(crate) struct Table(Vec<Kept>);
 
 /// The same connections with and without each watcher, in turn.
 pub(crate) fn measure(bench: &Bench) -> Result<Table> {
-    let &Bench {
-        tcpleak,
-        folder,
-        rounds,
-        lasts,
-    } = bench;
     let mut crowd = Crowd::start(CONNECTIONS)?;
     let mut table = Table(Vec::new());
     for watcher in WATCHERS {
         let watcher_name = watcher.name;
         let mut kept = Vec::new();
-        for round in 1..=rounds {
-            let before = crowd.move_data(lasts)?;
-            let watching = watcher.start(tcpleak, folder)?;
-            let with = crowd.move_data(lasts)?;
+        for round in 1..=bench.rounds {
+            let before = crowd.move_data(bench.lasts)?;
+            let watching = watcher.start(bench.tcpleak, bench.folder)?;
+            let with = crowd.move_data(bench.lasts)?;
             watching.stop()?;
-            let after = crowd.move_data(lasts)?;
+            let after = crowd.move_data(bench.lasts)?;
             let without = f64::midpoint(before as f64, after as f64);
             step(format_args!(
-                "round {round} of {rounds}: {watcher_name}: {:.0} MB/s",
+                "round {round} of {}: {watcher_name}: {:.0} MB/s",
+                bench.rounds,
                 with as f64 / 1e6
             ));
             kept.push(with as f64 / without.max(1.0));

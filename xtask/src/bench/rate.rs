@@ -44,12 +44,6 @@ pub(crate) struct Table(Vec<Cost>);
 
 /// Each watcher beside each rate in each round.
 pub(crate) fn measure(bench: &Bench) -> Result<Table> {
-    let &Bench {
-        tcpleak,
-        folder,
-        rounds,
-        lasts,
-    } = bench;
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     let mut costs: Vec<Cost> = Vec::new();
     for watcher in WATCHERS {
@@ -61,12 +55,13 @@ pub(crate) fn measure(bench: &Bench) -> Result<Table> {
         }));
     }
     let measuring = Measuring::begin()?;
-    for round in 1..=rounds {
+    for round in 1..=bench.rounds {
         for (watcher, costs) in WATCHERS.iter().zip(costs.chunks_mut(RATES.len())) {
-            step(format_args!("round {round} of {rounds}: {}", watcher.name));
-            let watching = watcher.start(tcpleak, folder)?;
+            let (rounds, name) = (bench.rounds, watcher.name);
+            step(format_args!("round {round} of {rounds}: {name}"));
+            let watching = watcher.start(bench.tcpleak, bench.folder)?;
             for (rate, cost) in RATES.into_iter().zip(costs) {
-                cost.measure(&watching, &listener, rate, lasts)?;
+                cost.measure(&watching, &listener, rate, bench.lasts)?;
             }
             watching.stop()?;
         }

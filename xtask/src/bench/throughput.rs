@@ -1,6 +1,6 @@
 //! What watching costs a server that does nothing but open and close connections.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -36,18 +36,13 @@ struct Cost {
 
 /// Each watcher in each round, so that whatever else the machine does falls on all.
 pub(crate) fn measure(bench: &Bench) -> Result<Table> {
-    let &Bench {
-        tcpleak,
-        folder,
-        rounds,
-        lasts,
-    } = bench;
-    let server = Server::start(folder)?;
+    let rounds = bench.rounds;
+    let server = Server::start(bench.folder)?;
     let mut costs: Vec<Cost> = ALL.iter().map(Cost::of).collect();
     for round in 1..=rounds {
         let mut at = 0;
         while let Some(cost) = costs.get_mut(at) {
-            let measured = cost.measure(&server, tcpleak, folder, lasts);
+            let measured = cost.measure(&server, bench);
             if let Err(error) = &measured
                 && cost.watcher.is_peer()
             {
@@ -88,17 +83,11 @@ impl Cost {
         rounds.map(|(with, without)| with / without).collect()
     }
 
-    fn measure(
-        &mut self,
-        server: &Server,
-        tcpleak: &Path,
-        folder: &Path,
-        lasts: Duration,
-    ) -> Result<()> {
-        let untraced = server.load(lasts)?.per_second;
-        let watching = self.watcher.start(tcpleak, folder)?;
+    fn measure(&mut self, server: &Server, bench: &Bench) -> Result<()> {
+        let untraced = server.load(bench.lasts)?.per_second;
+        let watching = self.watcher.start(bench.tcpleak, bench.folder)?;
         let used = watching.used();
-        let load = server.load(lasts)?;
+        let load = server.load(bench.lasts)?;
         let used = watching.used().saturating_sub(used);
         self.untraced.push(untraced);
         self.per_second.push(load.per_second);
@@ -210,6 +199,7 @@ impl Table {
     pub(crate) fn json(&self) -> Value {
         let transitions = self.transitions();
         let watchers = self.costs.iter().map(|cost| {
+            let kept = cost.kept();
             let programs = cost.programs.iter().map(|one| {
                 json!({
                     "name": one.name, "instructions": one.instructions(),
@@ -220,8 +210,8 @@ impl Table {
                 "watcher": cost.watcher.name,
                 "connections_per_second": cost.per_second,
                 "untraced_per_second": cost.untraced,
-                "kept": cost.kept(),
-                "kept_median": median(&cost.kept()),
+                "kept": kept,
+                "kept_median": median(&kept),
                 "kernel_ns_per_transition": median(&cost.kernel_ns) / transitions,
                 "user_us_per_transition": median(&cost.user_us) / transitions,
                 "lost": cost.says_lost.then_some(cost.lost),

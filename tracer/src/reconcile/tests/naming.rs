@@ -194,9 +194,7 @@ fn subflows_of_one_connection_are_one() {
 
 #[test]
 fn named_by_address_each_dead_socket_is_found_once() {
-    let mut table = Table::new(true, false);
-    table.begin_snapshot();
-    reconcile(&mut table, &snapshot(0, vec![], &[]));
+    let mut table = warm_by_address();
     // Two of the same ends, one after the other, both reset and held; and a third,
     // which is open.
     let reset = Circumstance {
@@ -263,9 +261,7 @@ fn a_close_after_a_snapshot_began_is_not_taken_back_by_it() {
 
 #[test]
 fn named_by_address_one_whose_port_is_not_known_yet_is_found_by_its_holder() {
-    let mut table = Table::new(true, false);
-    table.begin_snapshot();
-    reconcile(&mut table, &snapshot(0, vec![], &[]));
+    let mut table = warm_by_address();
     // Both wait for the same peer; the kernel chose their ports after it said so.
     for (sock, fd) in [(0xa0, 3), (0xb0, 4)] {
         let opens = (State::Close, State::SynSent);
@@ -308,9 +304,7 @@ fn named_by_address_one_whose_port_is_not_known_yet_is_found_by_its_holder() {
 
 #[test]
 fn named_by_address_one_that_is_freed_without_a_port_is_not_brought_back() {
-    let mut table = Table::new(true, false);
-    table.begin_snapshot();
-    reconcile(&mut table, &snapshot(0, vec![], &[]));
+    let mut table = warm_by_address();
     let opens = (State::Close, State::SynSent);
     go_between(
         &mut table,
@@ -333,9 +327,7 @@ fn named_by_address_one_that_is_freed_without_a_port_is_not_brought_back() {
 /// connection of the same socket.
 #[test]
 fn named_by_address_one_whose_socket_is_used_again_is_not_brought_back() {
-    let mut table = Table::new(true, false);
-    table.begin_snapshot();
-    reconcile(&mut table, &snapshot(0, vec![], &[]));
+    let mut table = warm_by_address();
     let go_on = |table: &mut Table, at, port, step| {
         let how = Circumstance::default();
         go_between(table, at, 0xa0, 3, ends(port, 80), step, how);
@@ -396,9 +388,7 @@ fn named_by_address_one_that_begins_is_not_taken_for_one_that_is_freed() {
 
 #[test]
 fn named_by_address_one_that_is_listed_twice_is_one() {
-    let mut table = Table::new(true, false);
-    table.begin_snapshot();
-    reconcile(&mut table, &snapshot(0, vec![], &[]));
+    let mut table = warm_by_address();
     open(&mut table, SECOND, 0xa0, 3);
     table.begin_snapshot();
     let socket = socket(1, ends(4000, 80), State::Established, 11);
@@ -410,9 +400,7 @@ fn named_by_address_one_that_is_listed_twice_is_one() {
 /// That it was free before is read from the ring after the snapshot began.
 #[test]
 fn named_by_address_one_that_has_the_address_of_what_was_freed_is_found() {
-    let mut table = Table::new(true, false);
-    table.begin_snapshot();
-    reconcile(&mut table, &snapshot(0, vec![], &[]));
+    let mut table = warm_by_address();
     open(&mut table, SECOND, 0xa0, 3);
     table.begin_snapshot();
     gone(&mut table, SECOND + 1, 0xa0);
