@@ -3,13 +3,12 @@
 
 use libfuzzer_sys::fuzz_target;
 use tracer::{
-    clock::BootTime,
     course::Course,
     selection::Selection,
     store::{
         blocks::{Blocks, Piece},
         item::Start,
-        replay::tell,
+        replay::{Horizon, tell},
     },
 };
 
@@ -30,7 +29,7 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let mut course = Course::new(start.setup, Selection::default(), start.standing);
-    tell(&mut course, payload, BootTime::END, &mut ()).expect("nobody fails to hear it");
+    tell(&mut course, payload, &mut Horizon::default(), &mut ()).expect("nobody fails to hear it");
     let counters = course.table.counters();
     assert_eq!(
         counters.seen,

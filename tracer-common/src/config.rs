@@ -38,9 +38,9 @@ pub const KEPT_STACKS: u32 = 16_384;
 pub const KNOWN_CHAINS: u32 = 16_384;
 
 /// Call stacks that are taken of one process in a window of `1 <<` [`STACK_WINDOW_SHIFT`]
-/// ns: about a second. One takes the kernel some 3 us, so this is 1.2 % of a processor.
+/// ns: about a second. One takes the kernel some 3 us, so this is 0.3 % of a processor.
 /// Of those that open more a share stands for the rest.
-pub const STACKS_A_WINDOW: u32 = 4_000;
+pub const STACKS_A_WINDOW: u32 = 1_000;
 /// See [`STACKS_A_WINDOW`].
 pub const STACK_WINDOW_SHIFT: u32 = 30;
 /// Processes whose stacks are counted at once; one that is left out begins anew.

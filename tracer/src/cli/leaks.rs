@@ -51,8 +51,8 @@ pub(super) fn run(args: &LeaksArgs) -> Result<Outcome> {
         None => {
             let disk = watch::beside(args.recording.record.as_deref())?;
             let mut options = load_options(&args.probe, &selection);
-            // Who keeps or draws what happens wants it when it does.
-            if disk.is_none() && html.is_none() {
+            // Who draws what happens wants it when it does.
+            if html.is_none() {
                 options.fold_above = args.probe.fold_above.unwrap_or(FOLD_ABOVE);
             }
             let attached = Attached::new(&options)?;

@@ -189,7 +189,7 @@ fn load_options(probe: &ProbeArgs, selection: &Selection) -> load::Options {
         filter: selection.for_kernel(),
         stacks: probe.stacks == args::Switch::On,
         prompt: false,
-        fold_above: FOLD_NEVER,
+        fold_above: probe.fold_above.unwrap_or(FOLD_NEVER),
         limits: load::Limits {
             followed: probe.max_followed,
             calls: probe.max_calls,

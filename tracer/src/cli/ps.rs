@@ -110,7 +110,7 @@ fn then(args: &PsArgs, path: &Path, selection: Selection) -> Result<Listing> {
     // Of what was recorded, too.
     let selection = &course.selection;
     let ends = clock.at(course.now());
-    if !replay.is_done() && at.is_some_and(|at| at > ends) {
+    if !replay.has_come_there() && at.is_some_and(|at| at > ends) {
         bail!("the recording ends before, at {ends}");
     }
     let now = at.map_or(course.now(), |at| end_of(at, clock));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use bytesize::ByteSize;
 use tokio::time::sleep;
+use tracer_common::config::FOLD_ABOVE;
 
 use super::{
     Outcome,
@@ -30,7 +31,9 @@ pub(super) fn run(args: &RecordArgs) -> Result<Outcome> {
         max_size: args.max_size,
         rotate: args.rotate.map(usize::from),
     })?;
-    let attached = Attached::new(&load_options(&args.probe, &selection))?;
+    let mut options = load_options(&args.probe, &selection);
+    options.fold_above = args.probe.fold_above.unwrap_or(FOLD_ABOVE);
+    let attached = Attached::new(&options)?;
     runtime()?.block_on(async {
         let state = disk.state();
         let mut collector = watch::begin(attached, selection, Some(disk), &args.probe)?;

@@ -4,7 +4,6 @@ use std::{collections::HashMap, future::pending, io::Write};
 
 use anyhow::Result;
 use rustc_hash::FxHashMap;
-use tracer_common::config::FOLD_NEVER;
 
 use super::{
     Outcome,
@@ -67,7 +66,6 @@ fn live(args: &TraceArgs, sink: Sink, selection: Selection) -> Result<Outcome> {
     let disk = watch::beside(args.recording.record.as_deref())?;
     let mut options = load_options(&args.probe, &selection);
     if disk.is_none() {
-        options.fold_above = args.probe.fold_above.unwrap_or(FOLD_NEVER);
         // No line shows one.
         options.stacks = false;
     }

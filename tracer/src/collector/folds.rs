@@ -2,23 +2,26 @@
 //! ended, and the others from its map.
 
 use anyhow::Result;
-use tracer_common::event::FoldRecord;
+use zerocopy::IntoBytes as _;
 
+use super::hearing::Hearing;
 use crate::{
     clock::BootTime,
-    course::{Course, Observer},
-    decode::{Event, chain, fold::Folded},
+    course::Observer,
+    decode::{
+        fold::{self, Folded, Whence},
+        is_exit,
+    },
     load::Folds,
-    symbols::Symbols,
-    tcp::State,
 };
 
-/// Tells the course of them.
+/// Reads them.
 pub(super) struct FoldReader {
     map: Folds,
     folded: Folded,
-    /// Processes that have ended, while connections of theirs may be folded still.
-    exits: Vec<Event>,
+    /// Records of processes that have ended, while connections of theirs may be folded
+    /// still.
+    exits: Vec<Vec<u8>>,
 }
 
 impl FoldReader {
@@ -30,80 +33,43 @@ impl FoldReader {
         }
     }
 
-    /// Tells of a record from the ring.
-    ///
-    /// # Errors
-    /// Where the observer fails.
-    pub(super) fn hear(
-        &mut self,
-        record: &FoldRecord,
-        course: &mut Course,
-        mut symbols: Option<&mut Symbols>,
-        observer: &mut impl Observer,
-    ) -> Result<()> {
-        let Ok(story) = self.folded.ends(record) else {
-            return course.hear(None, observer);
+    /// Tells of a record from the ring. That a process has ended is put off until those in
+    /// the map have been told.
+    pub(super) fn record(&mut self, bytes: &[u8], hearing: &mut Hearing<impl Observer>) {
+        let Some(record) = fold::record(bytes) else {
+            return match is_exit(bytes) {
+                true => self.exits.push(bytes.to_vec()),
+                false => hearing.record(bytes),
+            };
         };
-        course.note_record();
-        let passes = story.is_whole() && !observer.wants_all() && course.lets_pass(story.sock);
-        let mut events = story.events().map(|mut event| {
-            name(&mut event, record, symbols.as_deref_mut());
-            event
-        });
-        if passes {
-            course.passes(events);
-            return Ok(());
+        match self.folded.ends(&record) {
+            Ok(story) => hearing.story(&record, story, Whence::Ring),
+            // Nor can it be once it is recorded.
+            Err(_) => hearing.record(record.as_bytes()),
         }
-        events.try_for_each(|event| course.happens(&event, observer))
-    }
-
-    /// Puts off what an event from the ring says until those in the map have been told.
-    /// False where it need not wait.
-    pub(super) fn puts_off(&mut self, event: Option<&Event>) -> bool {
-        let exit = event.filter(|event| matches!(event, Event::Exit { .. }));
-        self.exits.extend(exit);
-        exit.is_some()
     }
 
     /// Tells of those in the map that were born before the first time what happened before
     /// the second. The ring has been read up to now.
     ///
     /// # Errors
-    /// Where the kernel refuses to read the map, or the observer fails.
+    /// Where the kernel refuses to read the map.
     pub(super) fn look(
         &mut self,
         (born, until): (BootTime, BootTime),
-        course: &mut Course,
-        mut symbols: Option<&mut Symbols>,
-        observer: &mut impl Observer,
+        hearing: &mut Hearing<impl Observer>,
     ) -> Result<()> {
-        let mut outcome = Ok(());
         self.map.each(|record| {
-            if BootTime::from_ns(record.header.ts_ns) > born {
-                return;
-            }
-            for mut event in self.folded.looks(record, until) {
-                name(&mut event, record, symbols.as_deref_mut());
-                if outcome.is_ok() {
-                    outcome = course.happens(&event, observer);
-                }
+            if BootTime::from_ns(record.header.ts_ns) <= born
+                && let Some(story) = self.folded.looks(record, until)
+            {
+                hearing.story(record, story, Whence::Map);
             }
         })?;
         self.folded.end_looks();
-        outcome?;
-        let mut exits = self.exits.drain(..);
-        exits.try_for_each(|exit| course.happens(&exit, observer))
-    }
-}
-
-/// Has the call stack named that an event of a folded connection comes with.
-fn name(event: &mut Event, record: &FoldRecord, symbols: Option<&mut Symbols>) {
-    let opens = match event {
-        Event::State { new, .. } => *new == State::SynSent,
-        Event::Accept { .. } => true,
-        _ => false,
-    };
-    if opens && let Some(symbols) = symbols {
-        symbols.hear(event, chain::of_number(record.chain));
+        for exit in self.exits.drain(..) {
+            hearing.record(&exit);
+        }
+        Ok(())
     }
 }

@@ -23,7 +23,6 @@ use crate::{
         entry::{Entry, Standing},
         shed::Shed,
     },
-    decode::{Event, chain, decode, fold},
     enrich,
     load::{self, Tracer, privileges, tracefs},
     model::untrusted::Untrusted,
@@ -42,11 +41,13 @@ use crate::{
 
 mod folds;
 mod governor;
+mod hearing;
 mod rest;
 mod setup;
 
 use folds::FoldReader;
 use governor::{Cost, Governor};
+use hearing::Hearing;
 use rest::Schedule;
 use setup::setup;
 
@@ -371,59 +372,42 @@ impl Collector {
         // What came before.
         let now = clocks::boot_time();
         while self.course.heard() < now && self.drain(observer)? {}
-        match &mut self.folds {
-            Some(folds) => folds.look(
-                (born, until),
-                &mut self.course,
-                self.symbols.as_mut(),
-                observer,
-            ),
-            None => Ok(()),
+        let (_, folds, mut hearing) = self.hearing(observer);
+        if let Some(folds) = folds {
+            folds.look((born, until), &mut hearing)?;
         }
+        hearing.outcome
     }
 
     /// Hands a batch of waiting records to the course. Returns whether more wait.
     fn drain(&mut self, observer: &mut impl Observer) -> Result<bool> {
-        let course = &mut self.course;
-        let symbols = &mut self.symbols;
-        let recorder = &mut self.recorder;
-        let folds = &mut self.folds;
-        let mut outcome = Ok(());
-        let more = self.source.drain(|bytes| {
-            if let Some(copy) = chain::copy(bytes) {
-                if let Some(symbols) = symbols {
-                    symbols.hear_copy(copy);
-                }
-                return;
-            }
-            if let Some(folds) = folds
-                && let Some(record) = fold::record(bytes)
-            {
-                if outcome.is_ok() {
-                    outcome = folds.hear(&record, course, symbols.as_mut(), observer);
-                }
-                return;
-            }
-            let mut event = decode(bytes).ok();
-            if let Some(folds) = folds
-                && folds.puts_off(event.as_ref())
-            {
-                course.note_record();
-                return;
-            }
-            if let (Some(symbols), Some(event)) = (symbols.as_mut(), &mut event) {
-                symbols.hear(event, chain::of(bytes));
-            }
-            if let Some(recorder) = recorder {
-                recorder.record(bytes, event.as_ref().and_then(Event::stack));
-            }
-            if outcome.is_ok() {
-                outcome = course.hear(event.as_ref(), observer);
-            }
+        let (source, mut folds, mut hearing) = self.hearing(observer);
+        let more = source.drain(|bytes| match &mut folds {
+            Some(folds) => folds.record(bytes, &mut hearing),
+            None => hearing.record(bytes),
         });
-        outcome?;
+        hearing.outcome?;
         observer.settle()?;
         Ok(more)
+    }
+
+    /// Who says something, and who hears it.
+    fn hearing<'a, O>(
+        &'a mut self,
+        observer: &'a mut O,
+    ) -> (
+        &'a mut RingSource,
+        Option<&'a mut FoldReader>,
+        Hearing<'a, O>,
+    ) {
+        let hearing = Hearing {
+            course: &mut self.course,
+            symbols: self.symbols.as_mut(),
+            recorder: self.recorder.as_mut(),
+            observer,
+            outcome: Ok(()),
+        };
+        (&mut self.source, self.folds.as_mut(), hearing)
     }
 
     /// Leaves out more or less, by what it costs.

@@ -13,7 +13,10 @@ use tracer_common::config::Filter;
 
 use crate::{
     clock::BootTime,
-    decode::{Comm, Event},
+    decode::{
+        Comm, Event,
+        fold::{Story, Whence},
+    },
     diagnosis::Host,
     model::{
         frame::CallFrames,
@@ -115,8 +118,33 @@ impl Course {
         }
     }
 
-    /// Counts a record that is not heard of as it is: it stands for several events, or
-    /// for one that is put off.
+    /// Hears what is new of a connection that is folded. Where it came and went, and
+    /// nothing was told of it before, and no observer wants to hear all of it, the table
+    /// takes it as a whole.
+    ///
+    /// # Errors
+    /// Where the observer fails.
+    pub fn hear_story(
+        &mut self,
+        story: Story,
+        whence: Whence,
+        observer: &mut impl Observer,
+    ) -> Result<()> {
+        if whence == Whence::Ring {
+            self.note_record();
+            if story.is_whole() && !observer.wants_all() && self.lets_pass(story.sock) {
+                let heard = &mut self.heard;
+                let events = story.events();
+                let events = events.inspect(|event| *heard = event.at().max(*heard));
+                self.table.apply_whole(events);
+                return Ok(());
+            }
+        }
+        let mut events = story.events();
+        events.try_for_each(|event| self.happens(&event, observer))
+    }
+
+    /// Counts a record that came here.
     pub fn note_record(&mut self) {
         self.told += 1;
     }
@@ -147,18 +175,8 @@ impl Course {
         outcome
     }
 
-    /// Whether [`Course::passes`] may learn of this one.
-    #[must_use]
-    pub fn lets_pass(&self, sock: u64) -> bool {
+    fn lets_pass(&self, sock: u64) -> bool {
         self.selection.admits_all() && self.table.takes_whole(sock)
-    }
-
-    /// Learns of a connection that came and went, of which nothing was told before, where
-    /// no observer wants to hear all of it: see [`Table::apply_whole`].
-    pub fn passes(&mut self, events: impl Iterator<Item = Event>) {
-        let heard = &mut self.heard;
-        let events = events.inspect(|event| *heard = event.at().max(*heard));
-        self.table.apply_whole(events);
     }
 
     /// Learns what is no record.

@@ -8,10 +8,11 @@ use rustc_hash::FxHashMap;
 use tracer_common::event::{
     FoldRecord, Header, PHASES, Phase, flag, is_freed_with, kind, opened, phase, reset,
 };
+use zerocopy::IntoBytes as _;
 
 use super::{
-    Circumstance, Comm, DecodeError, Ends, Event, Figures, Owner, ends, event::has_connect_failed,
-    figures, how, owner, read, stack, state,
+    Circumstance, Comm, DecodeError, Ends, Event, Figures, Owner, StackId, ends,
+    event::has_connect_failed, figures, how, owner, read, stack, state,
 };
 use crate::{clock::BootTime, tcp::State};
 
@@ -30,11 +31,62 @@ pub fn record(bytes: &[u8]) -> Option<FoldRecord> {
         .flatten()
 }
 
+/// Which parts of a [`Story`] are told, a bit for each.
+pub type Parts = u16;
+
+/// Where a record was read: in the ring, as all others are, or in the map, while its
+/// connection is folded still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whence {
+    /// The ring.
+    Ring,
+    /// The map.
+    Map,
+}
+
+/// Set beside the parts in a recording where the record was read in the map.
+const FROM_MAP: Parts = 1 << 15;
+const _: () = assert!(PARTS < 15);
+
+/// Bytes of a record in a recording: after it, which of its parts were new.
+pub const RECORDED: usize = size_of::<FoldRecord>() + size_of::<Parts>();
+
+/// A record as it is recorded.
+#[must_use]
+pub fn to_recorded(record: &FoldRecord, parts: Parts, whence: Whence) -> [u8; RECORDED] {
+    let mut bytes = [0; RECORDED];
+    let (head, tail) = bytes.split_at_mut(size_of::<FoldRecord>());
+    head.copy_from_slice(record.as_bytes());
+    let from_map = match whence {
+        Whence::Ring => 0,
+        Whence::Map => FROM_MAP,
+    };
+    tail.copy_from_slice(&(parts | from_map).to_le_bytes());
+    bytes
+}
+
+/// What a record tells that was recorded; `None` of one of another kind.
+///
+/// # Errors
+/// [`DecodeError`] where it is not what the kernel side writes.
+#[must_use]
+pub fn from_recorded(bytes: &[u8]) -> Option<Result<(Story, Whence), DecodeError>> {
+    let record = record(bytes)?;
+    let parts = read(&bytes[size_of::<FoldRecord>()..]).map(Parts::from_le_bytes);
+    Some(parts.and_then(|parts| {
+        let whence = match parts & FROM_MAP {
+            0 => Whence::Ring,
+            _ => Whence::Map,
+        };
+        Ok((Story::of(&record, parts & !FROM_MAP)?, whence))
+    }))
+}
+
 /// What has been told of connections that are folded still.
 #[derive(Debug, Default)]
 pub struct Folded {
     /// A bit for each part that has been told, and the look that showed it last.
-    told: FxHashMap<u64, (u16, u32)>,
+    told: FxHashMap<u64, (Parts, u32)>,
     looks: u32,
 }
 
@@ -51,31 +103,18 @@ impl Folded {
                 .remove(&record.header.sock)
                 .map_or(0, |told| told.0),
         };
-        let mut story = Story::of(record)?;
-        story.parts.retain(|part| told & part.bit == 0);
-        Ok(story)
+        Story::of(record, !told)
     }
 
-    /// What a connection that is folded still has to tell, up to `until`. What happened
-    /// after that may be written half.
-    pub fn looks(
-        &mut self,
-        record: &FoldRecord,
-        until: BootTime,
-    ) -> impl Iterator<Item = Event> + use<> {
-        // Half written, then: the next look, or its record, will do.
-        let story = Story::of(record).ok().map(|mut story| {
-            let (told, look) = self.told.entry(record.header.sock).or_default();
-            *look = self.looks;
-            let before = *told;
-            story.parts.retain(|part| {
-                let is_new = before & part.bit == 0 && part.at <= until;
-                *told |= if is_new { part.bit } else { 0 };
-                is_new
-            });
-            story.events()
-        });
-        story.into_iter().flatten()
+    /// What is new of a connection that is folded still, up to `until`; nothing where what
+    /// happened after that is written half: the next look, or its record, will do.
+    pub fn looks(&mut self, record: &FoldRecord, until: BootTime) -> Option<Story> {
+        let (told, look) = self.told.entry(record.header.sock).or_default();
+        *look = self.looks;
+        let mut story = Story::of(record, !*told).ok()?;
+        story.end_at(until);
+        *told |= story.parts();
+        (!story.parts.is_empty()).then_some(story)
     }
 
     /// All that are folded have been looked at, and the ring was read before.
@@ -103,7 +142,7 @@ pub struct Story {
 struct Part {
     at: BootTime,
     /// Each has its own.
-    bit: u16,
+    bit: Parts,
     what: What,
 }
 
@@ -135,11 +174,17 @@ enum What {
 }
 
 impl Story {
-    fn of(record: &FoldRecord) -> Result<Self, DecodeError> {
+    /// Of these parts.
+    ///
+    /// # Errors
+    /// [`DecodeError`] where the record is not what the kernel side writes.
+    pub fn of(record: &FoldRecord, told: Parts) -> Result<Self, DecodeError> {
         let mut parts = ArrayVec::new();
         let mut add = |ns, bit, what| {
             let at = BootTime::from_ns(ns);
-            parts.push(Part { at, bit, what });
+            if told & bit != 0 {
+                parts.push(Part { at, bit, what });
+            }
         };
         let born = record.header.ts_ns;
         if record.opened != opened::NOT {
@@ -177,6 +222,33 @@ impl Story {
             figures: figures(&record.figures),
             parts,
         })
+    }
+
+    /// Those that it has.
+    #[must_use]
+    pub fn parts(&self) -> Parts {
+        self.parts.iter().fold(0, |all, part| all | part.bit)
+    }
+
+    /// Leaves out what happened later.
+    pub fn end_at(&mut self, until: BootTime) {
+        self.parts.retain(|part| part.at <= until);
+    }
+
+    /// The call stack that opened it, where that is a part of it.
+    #[must_use]
+    pub fn stack(&self) -> Option<StackId> {
+        self.opened_at().and(self.owner.stack)
+    }
+
+    fn opened_at(&self) -> Option<BootTime> {
+        let opens = |part: &&Part| matches!(part.what, What::Opens | What::Accepted);
+        self.parts.iter().find(opens).map(|part| part.at)
+    }
+
+    /// Who opened it, and when, where that is a part of it.
+    pub fn opener_mut(&mut self) -> Option<(BootTime, &mut Owner)> {
+        self.opened_at().map(|at| (at, &mut self.owner))
     }
 
     /// Whether it is all that there is to say of a connection: it was opened, and ended
@@ -370,6 +442,11 @@ mod tests {
         events.iter().map(line).collect()
     }
 
+    fn looked(folded: &mut Folded, record: &FoldRecord, until: BootTime) -> Vec<Event> {
+        let story = folded.looks(record, until);
+        story.into_iter().flat_map(Story::events).collect()
+    }
+
     #[test]
     fn a_record_is_told_in_the_order_of_time() -> Result<(), DecodeError> {
         let events: Vec<_> = Folded::default().ends(&client())?.events().collect();
@@ -399,11 +476,11 @@ mod tests {
         let mut folded = Folded::default();
         let at = |ms: u64| BootTime::from_ns(ms * 1_000_000);
         assert_eq!(
-            told(&folded.looks(&client(), at(14)).collect::<Vec<_>>()),
+            told(&looked(&mut folded, &client(), at(14))),
             ["10 SynSent", "14 Established"]
         );
         folded.end_looks();
-        assert_eq!(folded.looks(&client(), at(14)).count(), 0);
+        assert!(looked(&mut folded, &client(), at(14)).is_empty());
         folded.end_looks();
         assert_eq!(folded.ends(&client())?.events().count(), 5);
         // It is forgotten then: this is another connection of the same socket.
@@ -414,7 +491,7 @@ mod tests {
     #[test]
     fn one_that_is_looked_at_no_more_is_forgotten() {
         let mut folded = Folded::default();
-        assert_eq!(folded.looks(&client(), BootTime::END).count(), 7);
+        assert_eq!(looked(&mut folded, &client(), BootTime::END).len(), 7);
         for _ in 0..=FORGOTTEN_AFTER {
             folded.end_looks();
         }
@@ -443,7 +520,7 @@ mod tests {
             let mut any = FoldRecord::new_zeroed();
             any.as_mut_bytes().copy_from_slice(&filled);
             let mut folded = Folded::default();
-            let looked = folded.looks(&any, BootTime::from_ns(until)).count();
+            let looked = looked(&mut folded, &any, BootTime::from_ns(until)).len();
             prop_assert!(folded.ends(&any).map_or(0, |rest| rest.events().count()) + looked <= PARTS);
         }
     }

@@ -62,6 +62,12 @@ pub enum DecodeError {
     },
 }
 
+/// Whether a record says that a process has ended.
+#[must_use]
+pub fn is_exit(bytes: &[u8]) -> bool {
+    read::<Header>(bytes).is_ok_and(|header| header.kind == kind::EXIT)
+}
+
 /// Decodes one record of the ring.
 ///
 /// # Errors

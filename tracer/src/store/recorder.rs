@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use tracer_common::event::FoldRecord;
 
 use super::{
     block::Kind,
@@ -11,7 +12,10 @@ use super::{
 };
 use crate::{
     course::{Course, entry::Entry},
-    decode::StackId,
+    decode::{
+        StackId,
+        fold::{self, Story, Whence},
+    },
     model::untrusted::Untrusted,
 };
 
@@ -69,6 +73,12 @@ impl Recorder {
         if self.course.len() >= BLOCK {
             self.flush();
         }
+    }
+
+    /// Keeps what a record tells of a connection that is folded.
+    pub fn story(&mut self, record: &FoldRecord, story: &Story, whence: Whence) {
+        let bytes = fold::to_recorded(record, story.parts(), whence);
+        self.record(&bytes, story.stack());
     }
 
     /// Keeps an entry. `course` has not learned it yet.

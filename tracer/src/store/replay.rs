@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
+use tracer_common::config::FOLD_NS;
 
 use super::{
     item::{Item, items},
@@ -11,7 +12,7 @@ use super::{
 use crate::{
     clock::BootTime,
     course::{Course, Observer, entry::Entry},
-    decode::{Event, decode},
+    decode::{Event, StackId, decode, fold},
     model::untrusted::spelled_out,
     selection::Selection,
 };
@@ -23,9 +24,7 @@ pub struct Replay {
     pub course: Course,
     /// Entries that this version does not know.
     unknown: u64,
-    /// What happened later is not told.
-    until: BootTime,
-    is_done: bool,
+    horizon: Horizon,
 }
 
 impl Replay {
@@ -51,21 +50,23 @@ impl Replay {
             recording,
             course,
             unknown: 0,
-            until: BootTime::END,
-            is_done: false,
+            horizon: Horizon::default(),
         })
     }
 
-    /// Whether it has come to that instant.
+    /// Whether it has come to the instant that it is to tell up to.
     #[must_use]
-    pub const fn is_done(&self) -> bool {
-        self.is_done
+    pub const fn has_come_there(&self) -> bool {
+        self.horizon.is_past
     }
 
     /// Tells only what happened up to then.
     #[must_use]
     pub fn until(self, until: BootTime) -> Self {
-        Self { until, ..self }
+        Self {
+            horizon: Horizon::new(until),
+            ..self
+        }
     }
 
     /// Tells the next part. False at the end, which may be none later if the recording
@@ -74,7 +75,7 @@ impl Replay {
     /// # Errors
     /// Where it cannot be read, or the observer fails.
     pub fn step(&mut self, observer: &mut impl Observer) -> Result<bool> {
-        if self.is_done {
+        if self.horizon.is_done {
             return Ok(false);
         }
         let Some(part) = self.recording.next_part()? else {
@@ -89,10 +90,9 @@ impl Replay {
         if part.is_after_hole {
             self.course.note_hole();
         }
-        let told = tell(&mut self.course, &part.payload, self.until, observer)?;
+        let told = tell(&mut self.course, &part.payload, &mut self.horizon, observer)?;
         self.unknown += told.unknown;
         self.recording.holes.damaged += u64::from(told.is_torn);
-        self.is_done = told.is_done;
         Ok(())
     }
 
@@ -133,13 +133,47 @@ impl Replay {
                 self.unknown
             ));
         }
-        if !self.course.is_over() && !self.is_done {
+        if !self.course.is_over() && !self.horizon.is_past {
             flaws.push(format!(
                 "what came after {}, where the recording was cut off",
                 self.course.setup.clock.at(self.course.now())
             ));
         }
         flaws
+    }
+}
+
+/// How much later than it happened something may be told: a connection that is folded is
+/// looked at in the second after its first.
+const LATE_MS: u64 = 3 * FOLD_NS / 1_000_000;
+
+/// Up to when a recording is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Horizon {
+    /// What happened later is not told,
+    until: BootTime,
+    /// nor anything that was learned later: it has come there.
+    is_past: bool,
+    /// Nor does more of what happened before follow.
+    is_done: bool,
+}
+
+impl Horizon {
+    /// Up to this instant.
+    #[must_use]
+    pub const fn new(until: BootTime) -> Self {
+        Self {
+            until,
+            is_past: false,
+            is_done: false,
+        }
+    }
+}
+
+/// All of it.
+impl Default for Horizon {
+    fn default() -> Self {
+        Self::new(BootTime::END)
     }
 }
 
@@ -150,40 +184,34 @@ pub struct Told {
     pub unknown: u64,
     /// Its items are not framed from some place on.
     pub is_torn: bool,
-    /// What follows happened later than was asked for.
-    pub is_done: bool,
 }
 
-/// Tells a course what a payload holds, up to `until`.
+/// Tells a course what a payload holds, as far as that reaches.
 ///
 /// # Errors
 /// Where the observer fails.
 pub fn tell(
     course: &mut Course,
     payload: &[u8],
-    until: BootTime,
+    horizon: &mut Horizon,
     observer: &mut impl Observer,
 ) -> Result<Told> {
     let mut told = Told::default();
     for item in items(payload) {
         match item {
             Ok(Item::Record(record, stack)) => {
-                let mut event = decode(record).ok();
-                if event.is_some_and(|event| event.at() > until) {
-                    // Others of that time come later than it.
-                    continue;
-                }
-                if let Some(owner) = event.as_mut().and_then(Event::opener_mut) {
-                    owner.stack = stack;
-                }
-                course.hear(event.as_ref(), observer)?;
+                hear(course, record, stack, horizon.until, observer)?;
             }
             Ok(Item::Entry(entry)) => {
-                if entry.at().is_some_and(|at| at > until) {
-                    told.is_done = true;
+                let at = entry.at();
+                horizon.is_past |= at.is_some_and(|at| at > horizon.until);
+                horizon.is_done |= at.is_some_and(|at| at.ms_since(horizon.until) > LATE_MS);
+                if horizon.is_done {
                     break;
                 }
-                course.learn(&entry, observer)?;
+                if !horizon.is_past {
+                    course.learn(&entry, observer)?;
+                }
             }
             Ok(Item::Unknown) => told.unknown += 1,
             Err(_) => {
@@ -193,4 +221,30 @@ pub fn tell(
         }
     }
     Ok(told)
+}
+
+/// Tells what a record says of what happened up to `until`.
+fn hear(
+    course: &mut Course,
+    record: &[u8],
+    stack: Option<StackId>,
+    until: BootTime,
+    observer: &mut impl Observer,
+) -> Result<()> {
+    if let Some(Ok((mut story, whence))) = fold::from_recorded(record) {
+        if let Some((_, owner)) = story.opener_mut() {
+            owner.stack = stack;
+        }
+        story.end_at(until);
+        return course.hear_story(story, whence, observer);
+    }
+    let mut event = decode(record).ok();
+    if event.is_some_and(|event| event.at() > until) {
+        course.note_record();
+        return Ok(());
+    }
+    if let Some(owner) = event.as_mut().and_then(Event::opener_mut) {
+        owner.stack = stack;
+    }
+    course.hear(event.as_ref(), observer)
 }

@@ -37,9 +37,11 @@ use crate::{
     reconcile::Snapshot,
     selection::Selection,
     table::{Change, connection::Connection},
+    tcp::State as TcpState,
 };
 
 mod damage;
+mod folded;
 mod whole;
 
 fn setup() -> Setup {

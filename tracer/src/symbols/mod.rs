@@ -25,7 +25,7 @@ use tracer_common::config::KEPT_STACKS;
 use crate::{
     clock::BootTime,
     decode::{
-        Event, StackId,
+        Owner, StackId,
         chain::{Chain, StackCopy},
     },
     load::Stacks,
@@ -161,13 +161,10 @@ impl Symbols {
         }
     }
 
-    /// Hears of an event, and the chain that its record names: its stack, if it has one,
-    /// is told from those that had the same place before, and named if it is new.
-    pub fn hear(&mut self, event: &mut Event, chain: Option<Chain>) {
-        let at = event.at();
-        let Some(owner) = event.opener_mut() else {
-            return;
-        };
+    /// Hears of who opens a connection and when, and of the chain that its record names:
+    /// its stack, if it has one, is told from those that had the same place before, and
+    /// named if it is new.
+    pub fn hear(&mut self, at: BootTime, owner: &mut Owner, chain: Option<Chain>) {
         let kept = owner.stack.and_then(|place| self.kept_since(place, at));
         let chain_id = chain.and_then(|chain| self.number(chain));
         owner.stack = chain_id.or(kept.map(|(stack, _)| stack));

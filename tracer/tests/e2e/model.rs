@@ -1,6 +1,7 @@
-//! What `trace` records of a connection is what was done to it: a driver makes
-//! random connections, does random legal things with them, and says of each side
-//! what the record must be. The driver holds itself to the kernel at every step.
+//! What `trace` records of a connection is what was done to it, live and once more from
+//! its recording: a driver makes random connections, does random legal things with them,
+//! and says of each side what the record must be. The driver holds itself to the kernel
+//! at every step.
 //!
 //! `TCPLEAK_MODEL_CONNECTIONS` makes it more than a few, and
 //! `TCPLEAK_MODEL_SEED` the same again.
@@ -20,6 +21,7 @@ use crate::support::{
     net::{Listed, ss_in},
     report::{list, states},
     tcpleak::{Finished, unless_lossy},
+    temp::TempDir,
     wait_for,
     witness::ordered,
 };
@@ -73,13 +75,23 @@ struct Run {
     read: u64,
     /// What `ss` listed before the end.
     open: Vec<Listed>,
+    /// Where it is recorded.
+    folder: TempDir,
 }
+
+/// The recording in its folder.
+const RECORDING: &str = "model.tcpleak";
 
 fn run(seed: u32, count: usize, options: &str) -> Result<(Finished, Run)> {
     println!("TCPLEAK_MODEL_SEED={seed} TCPLEAK_MODEL_CONNECTIONS={count}");
     let netns = Netns::new()?;
     let witness = Witness::new()?;
-    let arguments = format!("trace --netns {} --format jsonl {options}", netns.name);
+    let folder = TempDir::new()?;
+    let arguments = format!(
+        "trace --netns {} --format jsonl --stacks off --record {} {options}",
+        netns.name,
+        folder.path().join(RECORDING).display()
+    );
     let tcpleak = Tcpleak::watching(&arguments)?;
     let driver = Program::start_in(&netns, "model/main", &format!("{seed} {count}"))?;
     let done = hear(&driver)?;
@@ -109,19 +121,31 @@ fn run(seed: u32, count: usize, options: &str) -> Result<(Finished, Run)> {
         lives,
         read,
         open,
+        folder,
     };
     Ok((finished.whole()?, run))
 }
 
 impl Run {
     fn compare(mut self, finished: &Finished) -> Result<()> {
-        let Self { seed, count, .. } = self;
         self.lives.add(finished.lines_after(self.read)?)?;
-        let done = self.done.into_iter();
+        self.compare_lives("live", &self.lives)?;
+        let recording = self.folder.path().join(RECORDING);
+        let from = format!("trace --format jsonl --from {}", recording.display());
+        let replayed = Tcpleak::start(&from)?.finish()?;
+        ensure!(replayed.code == Some(0), "{}", replayed.stderr);
+        let mut lives = Lives::default();
+        lives.add(replayed.lines()?)?;
+        self.compare_lives("recorded", &lives)
+    }
+
+    fn compare_lives(&self, which: &str, lives: &Lives) -> Result<()> {
+        let Self { seed, count, .. } = self;
+        let done = self.done.iter().cloned();
         let (hidden, seen): (Vec<_>, Vec<_>) = done.partition(|side| is_hidden(side, &self.hidden));
-        let differences = compare(&seen, &hidden, &self.lives, &self.open)?;
+        let differences = compare(&seen, &hidden, lives, &self.open)?;
         println!(
-            "{} sides of {count} connections compared; {} left out, as this kernel ran no eBPF \
+            "{which}: {} sides of {count} connections compared; {} left out, as this kernel ran no eBPF \
              program at some moment of theirs",
             seen.len(),
             hidden.len()
@@ -132,7 +156,7 @@ impl Run {
         );
         ensure!(
             differences.is_empty(),
-            "{} of {} sides differ, with TCPLEAK_MODEL_SEED={seed} \
+            "{which}: {} of {} sides differ, with TCPLEAK_MODEL_SEED={seed} \
              TCPLEAK_MODEL_CONNECTIONS={count}:\n{}",
             differences.len(),
             seen.len(),

@@ -81,7 +81,7 @@ fn a_flood_has_its_share_of_stacks_and_no_more() -> Result<()> {
     bystander.hear()?;
     let report = tcpleak.interrupt_after(2 * WATCH)?.json()?;
     let blind = list(&report, "blind")?.iter().filter_map(Value::as_str);
-    let share = blind.filter(|line| line.contains("4000 a second are enough of one process"));
+    let share = blind.filter(|line| line.contains("1000 a second are enough of one process"));
     assert_eq!(share.count(), 1, "{}", report["blind"]);
     for program in [&flood, &bystander] {
         let group = group_of(&report, program.pid(), "client")?;

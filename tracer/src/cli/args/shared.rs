@@ -88,7 +88,7 @@ pub struct ProbeArgs {
     #[arg(long, hide = true, value_name = "COUNT", default_value_t = IN_FLIGHT_CALLS, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_calls: u32,
     /// Connections opened in 67 ms on a processor above which the kernel side tells each in
-    /// one record, to `leaks` and `trace` that keep no recording
+    /// one record
     #[arg(long, hide = true, value_name = "COUNT")]
     pub fold_above: Option<u32>,
     /// Types of the running kernel, where it does not show them itself

@@ -292,7 +292,8 @@ pub(crate) fn under_test<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Ve
     let mut words: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
     let traces = words
         .first()
-        .is_some_and(|command| ["leaks", "trace", "record", "doctor"].contains(&command.as_str()));
+        .is_some_and(|command| ["leaks", "trace", "record", "doctor"].contains(&command.as_str()))
+        && !words.iter().any(|word| word == "--from");
     let plan = env::var("TCPLEAK_PLAN").ok();
     let wanted = [("--plan", plan), ("--max-overhead", Some("100".to_owned()))];
     let mut missing = Vec::new();
