@@ -56,6 +56,11 @@ pub const FOLD_NEVER: u32 = u32::MAX;
 pub const FOLD_WINDOW_SHIFT: u32 = 26;
 /// How long a connection is folded, in nanoseconds.
 pub const FOLD_NS: u64 = 1_000_000_000;
+/// A folded connection that is so old, in nanoseconds, is written to no more,
+pub const FOLD_LEFT_NS: u64 = 8 * FOLD_NS;
+/// and may be taken out of the map by user space when it is so old: no hook takes as long
+/// as the difference.
+pub const FOLD_FREE_NS: u64 = 10 * FOLD_NS;
 /// Connections folded at once; beyond that they are told at once.
 pub const FOLDED_SOCKETS: u32 = 16_384;
 

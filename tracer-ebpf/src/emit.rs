@@ -6,7 +6,7 @@ use core::{
     slice,
 };
 
-use aya_ebpf::helpers::bpf_get_smp_processor_id;
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, generated::bpf_probe_read_kernel};
 use tracer_common::{
     drop::{COUNTERS_PER_CPU, METERED_NS, RING_FULL, SUBMITTED},
     shed::METER_SHIFT,
@@ -42,16 +42,51 @@ pub fn emit<T>(record: &T) -> bool {
 /// As [`emit`], of the first `bytes` of a record. Not measured.
 #[inline(always)]
 pub fn emit_part<T>(record: *const T, bytes: u64) -> bool {
-    let wake = if is_ring_calm() {
-        BPF_RB_NO_WAKEUP
-    } else {
-        BPF_RB_FORCE_WAKEUP
-    };
+    let wake = wake();
     // SAFETY: the verifier checks that so many bytes can be read there.
     let bytes = unsafe { slice::from_raw_parts(record.cast::<u8>(), bytes as usize) };
     let is_written = RING.output::<[u8]>(bytes, wake).is_ok();
     count(if is_written { SUBMITTED } else { RING_FULL });
     is_written
+}
+
+/// As [`emit_part`], of a record that others write to, if `is_ours` says so once it is copied.
+/// Returns whether it was written.
+#[inline(always)]
+pub fn emit_if<T: 'static>(record: *const T, is_ours: impl FnOnce() -> bool) -> bool {
+    let wake = wake();
+    let Some(mut entry) = RING.reserve::<T>(0) else {
+        if is_ours() {
+            count(RING_FULL);
+        }
+        return false;
+    };
+    // SAFETY: there is room for one record, and the helper checks where it reads.
+    unsafe {
+        bpf_probe_read_kernel(
+            entry.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            record.cast(),
+        );
+    }
+    let is_ours = is_ours();
+    if is_ours {
+        entry.submit(wake);
+        count(SUBMITTED);
+    } else {
+        entry.discard(wake);
+    }
+    is_ours
+}
+
+/// Whether the reader is to be woken for what is written now.
+#[inline(always)]
+fn wake() -> u64 {
+    if is_ring_calm() {
+        BPF_RB_NO_WAKEUP
+    } else {
+        BPF_RB_FORCE_WAKEUP
+    }
 }
 
 /// Whether less waits in the ring than the reader is woken for. While it does, records

@@ -2,15 +2,16 @@
 //!
 //! What happens to one in its first second is kept in a map, and written once it has
 //! ended, or with the first transition after that second. User space reads the map for
-//! those to which nothing happens.
+//! those to which nothing happens, and takes old ones out where it fills.
 //!
-//! Entries come and go by hooks that run with the socket locked, so nobody else's is
-//! written to: but for accept, connect and close, which hold a reference to it.
+//! Whoever takes an entry out tells of it: nobody does twice. Young ones are taken out by
+//! hooks that run with the socket locked, and old ones are not written to, so nobody else's
+//! is: but for accept, connect and close, which hold a reference to it.
 
 use core::ptr::{read_volatile, write_volatile};
 
 use tracer_common::{
-    config::{FOLD_NEVER, FOLD_NS, FOLD_WINDOW_SHIFT},
+    config::{FOLD_LEFT_NS, FOLD_NEVER, FOLD_NS, FOLD_WINDOW_SHIFT},
     event::{
         Addresses, COMM_LEN, Figures, FoldRecord, Header, NO_CHAIN, NO_FD, NO_STACK, OpenRecord,
         PHASES, Phase, is_freed_with, kind, opened,
@@ -18,7 +19,7 @@ use tracer_common::{
 };
 
 use crate::{
-    emit::{emit_part, meter},
+    emit::{emit_if, meter},
     maps::{BIRTHS, BLANKS, FOLDS, knob},
     sock::{Sock, tcp},
     stack::Stack,
@@ -35,7 +36,10 @@ pub struct Taker {
 
 /// A connection that is folded.
 #[derive(Clone, Copy)]
-pub struct Fold(*mut FoldRecord);
+pub struct Fold {
+    sock: u64,
+    at: *mut FoldRecord,
+}
 
 impl Fold {
     /// That of a socket, if it is folded.
@@ -44,9 +48,9 @@ impl Fold {
         if knob!(fold_above) == FOLD_NEVER || sock == 0 {
             return None;
         }
-        let fold = FOLDS.get_ptr_mut(sock)?;
+        let at = FOLDS.get_ptr_mut(sock)?;
         // SAFETY: the entry is aligned, and lives as long as the map.
-        (unsafe { read_volatile(&raw const (*fold).is_told) } == 0).then_some(Self(fold))
+        (unsafe { read_volatile(&raw const (*at).is_told) } == 0).then_some(Self { sock, at })
     }
 
     /// Takes in a transition, and writes all where it ends the connection. False where the
@@ -55,7 +59,7 @@ impl Fold {
     pub fn adds_transition(self, sk: &Sock, phase: Phase) -> bool {
         // The port is chosen after SYN_SENT is announced, and taken away before the last CLOSE.
         // SAFETY: the socket is locked by whoever changes its state.
-        let fold = unsafe { &mut *self.0 };
+        let fold = unsafe { &mut *self.at };
         if fold.addresses.local_port == 0 {
             fold.addresses.local_port = sk.local_port();
         }
@@ -64,7 +68,7 @@ impl Fold {
         }
         if u16::from(phase.new) == tcp::CLOSE {
             fold.figures = sk.figures();
-            let is_written = self.tell();
+            let is_written = self.tell(phase.ts_ns);
             if is_written && is_freed_with(u32::from(phase.flags), phase.value) {
                 note_end(sk);
             }
@@ -77,11 +81,11 @@ impl Fold {
     #[inline(always)]
     fn adds(self, phase: Phase) -> bool {
         // SAFETY: as in `adds_transition`.
-        let fold = unsafe { &mut *self.0 };
+        let fold = unsafe { &mut *self.at };
         let count = usize::from(fold.count);
-        let is_young = phase.ts_ns.wrapping_sub(fold.header.ts_ns) < FOLD_NS;
-        if !is_young || count >= PHASES || u16::from(phase.old) == tcp::CLOSE {
-            self.tell();
+        if self.age(phase.ts_ns) >= FOLD_NS || count >= PHASES || u16::from(phase.old) == tcp::CLOSE
+        {
+            self.tell(phase.ts_ns);
             return false;
         }
         // SAFETY: as above; `count` is within. Volatile: who reads the map sees the phase
@@ -107,25 +111,43 @@ impl Fold {
         })
     }
 
-    /// Writes what there is, and folds no more. Returns whether it was written.
+    /// How long it has been folded, in nanoseconds.
     #[inline(always)]
-    fn tell(self) -> bool {
-        // SAFETY: as in `adds_transition`.
-        let (sock, is_written) = unsafe {
-            write_volatile(&raw mut (*self.0).is_told, 1);
-            let is_written = emit_part(self.0.cast_const(), size_of::<FoldRecord>() as u64);
-            ((*self.0).header.sock, is_written)
-        };
-        let _ = FOLDS.remove(sock);
-        is_written
+    fn age(self, now: u64) -> u64 {
+        // SAFETY: the entry is aligned, and its memory lives as long as the map.
+        now.wrapping_sub(unsafe { (*self.at).header.ts_ns })
     }
 
-    /// Takes in that connect(2) has returned.
+    /// Writes what there is, and folds no more. Returns whether it was written.
     #[inline(always)]
-    pub fn connect_returned(self, ret: i32, latency_ns: u64) {
+    fn tell(self, now: u64) -> bool {
+        if self.age(now) < FOLD_LEFT_NS {
+            // SAFETY: as in `age`.
+            unsafe { write_volatile(&raw mut (*self.at).is_told, 1) };
+        }
+        emit_if(self.at, || FOLDS.remove(self.sock).is_ok())
+    }
+
+    /// Whether it is too old to be written to. Then it is told, and the caller tells the
+    /// rest.
+    #[inline(always)]
+    fn is_left(self, now: u64) -> bool {
+        let is_left = self.age(now) >= FOLD_LEFT_NS;
+        if is_left {
+            self.tell(now);
+        }
+        is_left
+    }
+
+    /// Takes in that connect(2) has returned. False where the caller is to tell it.
+    #[inline(always)]
+    pub fn connect_returned(self, ts_ns: u64, ret: i32, latency_ns: u64) -> bool {
+        if self.is_left(ts_ns) {
+            return false;
+        }
         // SAFETY: the entry lives as long as the map, and this is the only hook that
         // writes these.
-        let fold = unsafe { &mut *self.0 };
+        let fold = unsafe { &mut *self.at };
         fold.ret = ret;
         let us = latency_ns / 1_000;
         fold.latency_us = if us > u64::from(u32::MAX) {
@@ -135,13 +157,17 @@ impl Fold {
         };
         // SAFETY: as above; after what it says is there.
         unsafe { write_volatile(&raw mut fold.opened, opened::AND_RETURNED) };
+        true
     }
 
-    /// Takes in who accepted it. False where somebody has before.
+    /// Takes in who accepted it. False where somebody has before, or it is left.
     #[inline(always)]
     pub fn adds_accept(self, taker: &Taker) -> bool {
+        if self.is_left(taker.header.ts_ns) {
+            return false;
+        }
         // SAFETY: as in `connect_returned`.
-        let fold = unsafe { &mut *self.0 };
+        let fold = unsafe { &mut *self.at };
         if fold.opened != opened::NOT || fold.accepted_ns != 0 {
             return false;
         }
@@ -163,8 +189,11 @@ impl Fold {
     /// Takes in that the last program has let go. False where the caller is to tell it.
     #[inline(always)]
     pub fn adds_close(self, ts_ns: u64, flags: u32) -> bool {
+        if self.is_left(ts_ns) {
+            return false;
+        }
         // SAFETY: as in `connect_returned`.
-        let fold = unsafe { &mut *self.0 };
+        let fold = unsafe { &mut *self.at };
         fold.closed_flags = flags as u8;
         // SAFETY: as above.
         unsafe {

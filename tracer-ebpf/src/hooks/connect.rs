@@ -82,8 +82,7 @@ pub fn on_return(turn: Turn, ret: i32) {
     }
     let ts_ns = task::now();
     let latency_ns = ts_ns.wrapping_sub(call.start_ns);
-    if let Some(fold) = Fold::of(call.sock) {
-        fold.connect_returned(ret, latency_ns);
+    if Fold::of(call.sock).is_some_and(|fold| fold.connect_returned(ts_ns, ret, latency_ns)) {
         return;
     }
     emit(&ConnectRecord {

@@ -2,6 +2,7 @@
 //! ended, and the others from its map.
 
 use anyhow::Result;
+use tracer_common::config::FOLD_FREE_NS;
 use zerocopy::IntoBytes as _;
 
 use super::hearing::Hearing;
@@ -14,6 +15,9 @@ use crate::{
     },
     load::Folds,
 };
+
+/// What is so old, in milliseconds, has been told as a whole.
+const FREE_MS: u64 = FOLD_FREE_NS / 1_000_000;
 
 /// Reads them.
 pub(super) struct FoldReader {
@@ -59,13 +63,20 @@ impl FoldReader {
         (born, until): (BootTime, BootTime),
         hearing: &mut Hearing<impl Observer>,
     ) -> Result<()> {
+        let old = until.minus_ms(FREE_MS);
+        let mut left = Vec::new();
         self.map.each(|record| {
-            if BootTime::from_ns(record.header.ts_ns) <= born
-                && let Some(story) = self.folded.looks(record, until)
-            {
-                hearing.story(record, story, Whence::Map);
+            let at = BootTime::from_ns(record.header.ts_ns);
+            if at > born {
+                return;
+            }
+            match self.folded.looks(record, until) {
+                Some(story) => hearing.story(record, story, Whence::Map),
+                None if at < old => left.push(record.header.sock),
+                None => {}
             }
         })?;
+        self.map.take_out(&left, |sock| self.folded.forget(sock))?;
         self.folded.end_looks();
         for exit in self.exits.drain(..) {
             hearing.record(&exit);

@@ -117,6 +117,11 @@ impl Folded {
         (!story.parts.is_empty()).then_some(story)
     }
 
+    /// This one is folded no more, and no record of it will come.
+    pub fn forget(&mut self, sock: u64) {
+        self.told.remove(&sock);
+    }
+
     /// All that are folded have been looked at, and the ring was read before.
     pub fn end_looks(&mut self) {
         let now = self.looks;

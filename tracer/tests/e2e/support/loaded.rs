@@ -6,7 +6,8 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use aya::maps::{HashMap, Map, MapData, MapInfo};
 use serde_json::Value;
 
 use super::{process::output, wait_for};
@@ -17,6 +18,21 @@ const KINDS: [&str; 4] = ["prog", "map", "link", "btf"];
 /// Ids by kind. The kernel gives none out twice.
 #[derive(Debug, Default)]
 pub(crate) struct Loaded(BTreeMap<&'static str, BTreeSet<u64>>);
+
+/// How many entries a hash map of this name has that a process has open. Keys are cookies,
+/// and values take so many bytes.
+pub(crate) fn entries<const BYTES: usize>(pid: u32, name: &str) -> Result<usize> {
+    let mut loaded = Loaded::default();
+    loaded.add(pid)?;
+    for &id in loaded.0.get("map").into_iter().flatten() {
+        if MapInfo::from_id(u32::try_from(id)?)?.name_as_str() == Some(name) {
+            let map = Map::HashMap(MapData::from_id(u32::try_from(id)?)?);
+            let map = HashMap::<_, u64, [u8; BYTES]>::try_from(map)?;
+            return Ok(map.keys().count());
+        }
+    }
+    bail!("no map {name} is open")
+}
 
 impl Loaded {
     /// What `tcpleak` has loaded once it watches: something of each kind.
