@@ -28,7 +28,8 @@ fuzz_target!(|bytes: &[u8]| {
         rest = after;
         if let Some(record) = fold::record(record) {
             // As it is read while it is folded still, and then from the ring.
-            for event in folded.looks(&record, BootTime::from_ns(record.header.ts_ns)) {
+            let story = folded.looks(&record, BootTime::from_ns(record.header.ts_ns));
+            for event in story.into_iter().flat_map(Story::events) {
                 table.apply(&event, |_, _, _| {});
             }
             folded.end_looks();

@@ -60,7 +60,7 @@ impl Fold {
         // The port is chosen after SYN_SENT is announced, and taken away before the last CLOSE.
         // SAFETY: the socket is locked by whoever changes its state.
         let fold = unsafe { &mut *self.at };
-        if fold.addresses.local_port == 0 {
+        if fold.addresses.local_port == 0 && self.age(phase.ts_ns) < FOLD_LEFT_NS {
             fold.addresses.local_port = sk.local_port();
         }
         if !self.adds(phase) {
