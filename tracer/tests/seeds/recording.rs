@@ -4,7 +4,10 @@ use anyhow::{Context as _, Result, ensure};
 use tracer::{
     clock::{BootTime, WallClock},
     course::entry::{Entry, Setup, Standing},
-    decode::{Comm, Ends, Figures, StackId},
+    decode::{
+        Comm, Ends, Figures, StackId,
+        fold::{self, Whence},
+    },
     model::{report::GroupOwner, untrusted::Untrusted},
     plan::PlanName,
     reconcile::{Holder, Snapshot, Socket},
@@ -17,7 +20,7 @@ use tracer::{
     tcp::State,
 };
 
-use super::{client, seeds, server, write};
+use super::{client, folded, seeds, server, write};
 
 #[test]
 fn recordings_are_whole() -> Result<()> {
@@ -99,6 +102,12 @@ fn recording() -> Result<(Vec<u8>, Vec<u8>)> {
         push(entry);
     }
     for record in client().into_iter().chain(server()) {
+        push_record(&mut course, &record, StackId::at(1));
+    }
+    // Its first parts were looked at before it ended.
+    let folded = fold::record(&folded()).context("it is no such record")?;
+    for (parts, whence) in [(0b11, Whence::Map), (0x3fc, Whence::Ring)] {
+        let record = fold::to_recorded(&folded, parts, whence);
         push_record(&mut course, &record, StackId::at(1));
     }
     for entry in [Entry::Settle, Entry::End] {
