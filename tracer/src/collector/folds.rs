@@ -71,9 +71,9 @@ impl FoldReader {
                 return;
             }
             match self.folded.looks(record, until) {
-                Some(story) => hearing.story(record, story, Whence::Map),
-                None if at < old => left.push(record.header.sock),
-                None => {}
+                Ok(story) if !story.is_empty() => hearing.story(record, story, Whence::Map),
+                Ok(_) if at < old => left.push(record.header.sock),
+                _ => {}
             }
         })?;
         self.map.take_out(&left, |sock| self.folded.forget(sock))?;

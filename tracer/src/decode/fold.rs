@@ -106,15 +106,18 @@ impl Folded {
         Story::of(record, !told)
     }
 
-    /// What is new of a connection that is folded still, up to `until`; nothing where what
-    /// happened after that is written half: the next look, or its record, will do.
-    pub fn looks(&mut self, record: &FoldRecord, until: BootTime) -> Option<Story> {
+    /// What is new of a connection that is folded still, up to `until`.
+    ///
+    /// # Errors
+    /// [`DecodeError`] where what happened after that is written half: the next look, or its
+    /// record, will do.
+    pub fn looks(&mut self, record: &FoldRecord, until: BootTime) -> Result<Story, DecodeError> {
         let (told, look) = self.told.entry(record.header.sock).or_default();
         *look = self.looks;
-        let mut story = Story::of(record, !*told).ok()?;
+        let mut story = Story::of(record, !*told)?;
         story.end_at(until);
         *told |= story.parts();
-        (!story.parts.is_empty()).then_some(story)
+        Ok(story)
     }
 
     /// This one is folded no more, and no record of it will come.
@@ -233,6 +236,12 @@ impl Story {
     #[must_use]
     pub fn parts(&self) -> Parts {
         self.parts.iter().fold(0, |all, part| all | part.bit)
+    }
+
+    /// Whether it tells nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
     }
 
     /// Leaves out what happened later.

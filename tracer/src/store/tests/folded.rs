@@ -59,7 +59,7 @@ impl Live {
         for _ in 0..2 {
             for sock in [2, 3] {
                 let record = record(sock, 5, &[(6, 1)]);
-                let story = folded.looks(&record, BootTime::from_ns(SECOND));
+                let story = folded.looks(&record, BootTime::from_ns(SECOND)).ok();
                 self.hear_story(&record, story, Whence::Map)?;
             }
             folded.end_looks();
