@@ -211,21 +211,22 @@ fn accepted_by_its_thread(threads: usize) -> Result<()> {
     assert_eq!(accepted.len(), threads);
     let finished = finished(tcpleak, 2 * threads)?;
     let (events, lost) = (finished.lines()?, finished.lost()?);
-    let mut without_owner = 0;
+    let mut without_thread = 0;
     for connection in accepted {
         let name = &connection[0];
         let mut gone = of(&events, "gone", "server").filter(|gone| gone["remote"] == *name);
         let gone = gone.next().with_context(|| format!("{name} is not told"))?;
         let told = json!([gone["remote"], gone["tid"], gone["fd"]]);
-        if told == json!([name, null, null]) {
-            without_owner += 1;
+        // A snapshot may have found the fd since, but no thread.
+        if told == json!([name, null, null]) || told == json!([name, null, connection[2]]) {
+            without_thread += 1;
             continue;
         }
         assert_eq!(told, *connection, "{gone}");
         assert_eq!(gone["pid"], acceptors.pid(), "{gone}");
         assert_ne!(gone["tid"], gone["pid"], "{gone}");
     }
-    assert!(without_owner <= lost, "{without_owner}, {lost} lost");
+    assert!(without_thread <= lost, "{without_thread}, {lost} lost");
     Ok(())
 }
 
