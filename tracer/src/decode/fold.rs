@@ -8,7 +8,6 @@ use rustc_hash::FxHashMap;
 use tracer_common::event::{
     FoldRecord, Header, PHASES, Phase, flag, is_freed_with, kind, opened, phase, reset,
 };
-use zerocopy::IntoBytes as _;
 
 use super::{
     Circumstance, Comm, DecodeError, Ends, Event, Figures, Owner, StackId, ends,
@@ -44,44 +43,6 @@ pub enum Whence {
     Map,
 }
 
-/// Set beside the parts in a recording where the record was read in the map.
-const FROM_MAP: Parts = 1 << 15;
-const _: () = assert!(PARTS < 15);
-
-/// Bytes of a record in a recording: after it, which of its parts were new.
-pub const RECORDED: usize = size_of::<FoldRecord>() + size_of::<Parts>();
-
-/// A record as it is recorded.
-#[must_use]
-pub fn to_recorded(record: &FoldRecord, parts: Parts, whence: Whence) -> [u8; RECORDED] {
-    let mut bytes = [0; RECORDED];
-    let (head, tail) = bytes.split_at_mut(size_of::<FoldRecord>());
-    head.copy_from_slice(record.as_bytes());
-    let from_map = match whence {
-        Whence::Ring => 0,
-        Whence::Map => FROM_MAP,
-    };
-    tail.copy_from_slice(&(parts | from_map).to_le_bytes());
-    bytes
-}
-
-/// What a record tells that was recorded; `None` of one of another kind.
-///
-/// # Errors
-/// [`DecodeError`] where it is not what the kernel side writes.
-#[must_use]
-pub fn from_recorded(bytes: &[u8]) -> Option<Result<(Story, Whence), DecodeError>> {
-    let record = record(bytes)?;
-    let parts = read(&bytes[size_of::<FoldRecord>()..]).map(Parts::from_le_bytes);
-    Some(parts.and_then(|parts| {
-        let whence = match parts & FROM_MAP {
-            0 => Whence::Ring,
-            _ => Whence::Map,
-        };
-        Ok((Story::of(&record, parts & !FROM_MAP)?, whence))
-    }))
-}
-
 /// What has been told of connections that are folded still.
 #[derive(Debug, Default)]
 pub struct Folded {
@@ -96,14 +57,8 @@ impl Folded {
     /// # Errors
     /// [`DecodeError`] where it is not what the kernel side writes.
     pub fn ends(&mut self, record: &FoldRecord) -> Result<Story, DecodeError> {
-        let told = match self.told.is_empty() {
-            true => 0,
-            false => self
-                .told
-                .remove(&record.header.sock)
-                .map_or(0, |told| told.0),
-        };
-        Story::of(record, !told)
+        let known = (!self.told.is_empty()).then(|| self.told.remove(&record.header.sock));
+        Story::of(record, !known.flatten().map_or(0, |(told, _)| told))
     }
 
     /// What is new of a connection that is folded still, up to `until`.

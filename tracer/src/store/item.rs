@@ -3,11 +3,16 @@
 
 use bytes::{Buf as _, BufMut as _};
 use serde::{Deserialize, Serialize};
+use tracer_common::event::FoldRecord;
+use zerocopy::IntoBytes as _;
 
 use super::block::Damage;
 use crate::{
     course::entry::{Entry, Setup, Standing},
-    decode::StackId,
+    decode::{
+        DecodeError, StackId,
+        fold::{self, Parts, Story, Whence},
+    },
     model::untrusted::Untrusted,
 };
 
@@ -117,4 +122,44 @@ fn next<'a>(rest: &mut &'a [u8]) -> Option<Item<'a>> {
         }
         _ => None,
     }
+}
+
+/// Set beside the parts in a recording where the record was read in the map.
+const FROM_MAP: Parts = 1 << 15;
+const _: () = assert!(fold::PARTS < 15);
+
+/// Bytes of a record in a recording: after it, which of its parts were new.
+pub const RECORDED: usize = size_of::<FoldRecord>() + size_of::<Parts>();
+
+/// A record as it is recorded.
+#[must_use]
+pub fn to_recorded(record: &FoldRecord, parts: Parts, whence: Whence) -> [u8; RECORDED] {
+    let mut bytes = [0; RECORDED];
+    let (head, tail) = bytes.split_at_mut(size_of::<FoldRecord>());
+    head.copy_from_slice(record.as_bytes());
+    let from_map = match whence {
+        Whence::Ring => 0,
+        Whence::Map => FROM_MAP,
+    };
+    tail.copy_from_slice(&(parts | from_map).to_le_bytes());
+    bytes
+}
+
+/// What a record tells that was recorded; `None` of one of another kind.
+///
+/// # Errors
+/// [`DecodeError`] where it is not what the kernel side writes.
+#[must_use]
+pub fn from_recorded(bytes: &[u8]) -> Option<Result<(Story, Whence), DecodeError>> {
+    let record = fold::record(bytes)?;
+    let parts = bytes[size_of::<FoldRecord>()..].first_chunk().copied();
+    let parts = parts.map(Parts::from_le_bytes);
+    let parts = parts.ok_or(DecodeError::Short { len: bytes.len() });
+    Some(parts.and_then(|parts| {
+        let whence = match parts & FROM_MAP {
+            0 => Whence::Ring,
+            _ => Whence::Map,
+        };
+        Ok((Story::of(&record, parts & !FROM_MAP)?, whence))
+    }))
 }

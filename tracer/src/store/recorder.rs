@@ -14,7 +14,7 @@ use crate::{
     course::{Course, entry::Entry},
     decode::{
         StackId,
-        fold::{self, Story, Whence},
+        fold::{Story, Whence},
     },
     model::untrusted::Untrusted,
 };
@@ -77,7 +77,7 @@ impl Recorder {
 
     /// Keeps what a record tells of a connection that is folded.
     pub fn story(&mut self, record: &FoldRecord, story: &Story, whence: Whence) {
-        let bytes = fold::to_recorded(record, story.parts(), whence);
+        let bytes = item::to_recorded(record, story.parts(), whence);
         self.record(&bytes, story.stack());
     }
 

@@ -6,13 +6,13 @@ use anyhow::{Result, anyhow};
 use tracer_common::config::FOLD_NS;
 
 use super::{
-    item::{Item, items},
+    item::{Item, from_recorded, items},
     recording::{Part, Recording},
 };
 use crate::{
     clock::BootTime,
     course::{Course, Observer, entry::Entry},
-    decode::{Event, StackId, decode, fold},
+    decode::{Event, StackId, decode},
     model::untrusted::spelled_out,
     selection::Selection,
 };
@@ -231,7 +231,7 @@ fn hear(
     until: BootTime,
     observer: &mut impl Observer,
 ) -> Result<()> {
-    if let Some(Ok((mut story, whence))) = fold::from_recorded(record) {
+    if let Some(Ok((mut story, whence))) = from_recorded(record) {
         if let Some((_, owner)) = story.opener_mut() {
             owner.stack = stack;
         }

@@ -14,7 +14,7 @@ use tracer::{
     store::{
         block::{Kind, seal},
         blocks::{Blocks, Piece},
-        item::{Item, Start, items, push_entry, push_record},
+        item::{Item, Start, items, push_entry, push_record, to_recorded},
     },
     table::connection::Sample,
     tcp::State,
@@ -107,7 +107,7 @@ fn recording() -> Result<(Vec<u8>, Vec<u8>)> {
     // Its first parts were looked at before it ended.
     let folded = fold::record(&folded()).context("it is no such record")?;
     for (parts, whence) in [(0b11, Whence::Map), (0x3fc, Whence::Ring)] {
-        let record = fold::to_recorded(&folded, parts, whence);
+        let record = to_recorded(&folded, parts, whence);
         push_record(&mut course, &record, StackId::at(1));
     }
     for entry in [Entry::Settle, Entry::End] {
