@@ -26,6 +26,9 @@ use crate::{
     turn::{Turn, note_end},
 };
 
+/// There is no such entry: include/uapi/asm-generic/errno-base.h
+const ENOENT: i32 = 2;
+
 /// Who takes a socket, and by what.
 pub struct Taker {
     pub header: Header,
@@ -125,7 +128,8 @@ impl Fold {
             // SAFETY: as in `age`.
             unsafe { write_volatile(&raw mut (*self.at).is_told, 1) };
         }
-        emit_if(self.at, || FOLDS.remove(self.sock).is_ok())
+        // Any other failure leaves it there, marked as told.
+        emit_if(self.at, || FOLDS.remove(self.sock).err() != Some(-ENOENT))
     }
 
     /// Whether it is too old to be written to. Then it is told, and the caller tells the
