@@ -2,11 +2,11 @@
 //!
 //! What happens to one in its first second is kept in a map, and written once it has
 //! ended, or with the first transition after that second. User space reads the map for
-//! those to which nothing happens, and takes old ones out where it fills.
+//! those to which nothing happens, and takes out old ones that it has told.
 //!
-//! Whoever takes an entry out tells of it: nobody does twice. Young ones are taken out by
-//! hooks that run with the socket locked, and old ones are not written to, so nobody else's
-//! is: but for accept, connect and close, which hold a reference to it.
+//! A record is handed on by whoever takes its entry out, so it comes once. Young entries
+//! are taken out by hooks that run with the socket locked, and written to by these and by
+//! accept, connect and close, which hold a reference to it. Old ones are not written to.
 
 use core::ptr::{read_volatile, write_volatile};
 
@@ -128,7 +128,8 @@ impl Fold {
             // SAFETY: as in `age`.
             unsafe { write_volatile(&raw mut (*self.at).is_told, 1) };
         }
-        // Any other failure leaves it there, marked as told.
+        // Where it is there still, as the kernel did not get hold of its bucket, nobody else
+        // tells it.
         emit_if(self.at, || FOLDS.remove(self.sock).err() != Some(-ENOENT))
     }
 
