@@ -3,7 +3,7 @@
 use std::future::pending;
 
 use anyhow::Result;
-use tracer_common::config::FOLD_ABOVE;
+use tracer_common::config::{FOLD_ABOVE, FOLD_NEVER};
 
 use super::{
     Outcome,
@@ -50,12 +50,13 @@ pub(super) fn run(args: &LeaksArgs) -> Result<Outcome> {
         }
         None => {
             let disk = watch::beside(args.recording.record.as_deref())?;
-            let mut options = load_options(&args.probe, &selection);
             // Who draws what happens wants it when it does.
-            if html.is_none() {
-                options.fold_above = args.probe.fold_above.unwrap_or(FOLD_ABOVE);
-            }
-            let attached = Attached::new(&options)?;
+            let fold_above = if html.is_none() {
+                FOLD_ABOVE
+            } else {
+                FOLD_NEVER
+            };
+            let attached = Attached::new(&load_options(&args.probe, &selection, fold_above))?;
             let runtime = runtime()?;
             let keeper = keeper_of(&selection);
             let watched = runtime.block_on(watch(args, attached, selection, disk, keeper));

@@ -8,7 +8,6 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
-use tracer_common::config::FOLD_NEVER;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::{load, model::untrusted::spelled_out, selection::Selection, symbols};
@@ -181,7 +180,8 @@ fn selection(args: &SelectionArgs, is_live: bool) -> Result<Selection> {
     })
 }
 
-fn load_options(probe: &ProbeArgs, selection: &Selection) -> load::Options {
+/// What is to be loaded; connections are folded above `fold_above` where no flag says.
+fn load_options(probe: &ProbeArgs, selection: &Selection, fold_above: u32) -> load::Options {
     load::Options {
         btf: probe.btf.clone(),
         plan: probe.plan.name(),
@@ -189,7 +189,7 @@ fn load_options(probe: &ProbeArgs, selection: &Selection) -> load::Options {
         filter: selection.for_kernel(),
         stacks: probe.stacks == args::Switch::On,
         prompt: false,
-        fold_above: probe.fold_above.unwrap_or(FOLD_NEVER),
+        fold_above: probe.fold_above.unwrap_or(fold_above),
         limits: load::Limits {
             followed: probe.max_followed,
             calls: probe.max_calls,

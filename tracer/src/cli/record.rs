@@ -31,9 +31,7 @@ pub(super) fn run(args: &RecordArgs) -> Result<Outcome> {
         max_size: args.max_size,
         rotate: args.rotate.map(usize::from),
     })?;
-    let mut options = load_options(&args.probe, &selection);
-    options.fold_above = args.probe.fold_above.unwrap_or(FOLD_ABOVE);
-    let attached = Attached::new(&options)?;
+    let attached = Attached::new(&load_options(&args.probe, &selection, FOLD_ABOVE))?;
     runtime()?.block_on(async {
         let state = disk.state();
         let mut collector = watch::begin(attached, selection, Some(disk), &args.probe)?;

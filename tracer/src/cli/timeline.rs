@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Result, bail};
+use tracer_common::config::FOLD_NEVER;
 
 use super::{
     Outcome,
@@ -46,7 +47,7 @@ pub(super) fn run(args: &TimelineArgs) -> Result<Outcome> {
         }
         None => {
             let disk = watch::beside(args.recording.record.as_deref())?;
-            let attached = Attached::new(&load_options(&args.probe, &selection))?;
+            let attached = Attached::new(&load_options(&args.probe, &selection, FOLD_NEVER))?;
             let mut keeper = Keeper::new(selection.clone());
             let (course, recorded) =
                 runtime()?.block_on(watch(args, attached, selection, disk, &mut keeper))?;

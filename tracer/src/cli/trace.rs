@@ -4,6 +4,7 @@ use std::{collections::HashMap, future::pending, io::Write};
 
 use anyhow::Result;
 use rustc_hash::FxHashMap;
+use tracer_common::config::FOLD_NEVER;
 
 use super::{
     Outcome,
@@ -64,7 +65,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<Outcome> {
 
 fn live(args: &TraceArgs, sink: Sink, selection: Selection) -> Result<Outcome> {
     let disk = watch::beside(args.recording.record.as_deref())?;
-    let mut options = load_options(&args.probe, &selection);
+    let mut options = load_options(&args.probe, &selection, FOLD_NEVER);
     if disk.is_none() {
         // No line shows one.
         options.stacks = false;

@@ -1,16 +1,16 @@
 //! What the commands that watch have in common: until when, and what is recorded.
 
-use std::{cell::Cell, future::pending, path::Path, time::Duration};
+use std::{cell::Cell, future::pending, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use tokio::time::sleep;
 
-use super::{args::ProbeArgs, interrupted, say_ready};
+use super::{args::ProbeArgs, interrupted, say, say_ready};
 use crate::{
     collector::{Attached, Collector},
     course::{Observer, shed::Shed},
     selection::Selection,
-    store::disk::{Disk, Place},
+    store::disk::{Disk, Place, State},
 };
 
 /// Points on each site's curve over a watch: enough for two halves with a trend.
@@ -23,6 +23,9 @@ const USUAL: Duration = Duration::from_secs(60);
 /// How long a report waits for the last call stacks to be named.
 pub(super) const NAMED_WITHIN: Duration = Duration::from_secs(10);
 
+/// Between two looks at whether all that is recorded is written.
+const LOOK: Duration = Duration::from_millis(200);
+
 /// The recording that `--record` names, opened: before privileges are dropped, as it may
 /// need them.
 pub(super) fn beside(path: Option<&Path>) -> Result<Option<Disk>> {
@@ -34,7 +37,7 @@ pub(super) fn beside(path: Option<&Path>) -> Result<Option<Disk>> {
     path.map(|path| Disk::open(place(path))).transpose()
 }
 
-/// Begins to read; what it learns is kept on `disk`, too.
+/// Begins to read; what it learns is kept on `disk`, too. Within a runtime.
 pub(super) fn begin(
     attached: Attached,
     selection: Selection,
@@ -44,9 +47,25 @@ pub(super) fn begin(
     let mut collector = Collector::new(attached, selection)?;
     collector.govern(probe.max_overhead, Shed::Transitions);
     if let Some(disk) = disk {
+        tokio::spawn(say_what_is_missing(disk.state()));
         collector.record(disk);
     }
     Ok(collector)
+}
+
+/// Says that a recording lacks something as soon as it does: the end, which says so
+/// again with the count, may be hours away.
+async fn say_what_is_missing(state: Arc<State>) {
+    let trouble = loop {
+        match state.trouble() {
+            Some(trouble) => break trouble,
+            None => sleep(LOOK).await,
+        }
+    };
+    say(&format!(
+        "the recording is not whole from now on: {trouble}; watching goes on, and what fits is \
+         still written"
+    ));
 }
 
 /// Follows events for so long, until Ctrl-C, or until `end`; then what is left of them.

@@ -79,6 +79,17 @@ impl State {
     pub fn is_full(&self) -> bool {
         self.is_full.load(Ordering::Relaxed)
     }
+
+    /// Why something that was recorded is not written, once that is so.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        match (failure.as_ref(), self.left_out.load(Ordering::Relaxed)) {
+            (Some(error), _) => Some(error.to_string()),
+            (None, 0) => None,
+            (None, _) => Some("its disk is too slow".to_owned()),
+        }
+    }
 }
 
 enum Job {
@@ -256,10 +267,11 @@ impl Files {
             };
             state.waiting.fetch_sub(len, Ordering::Relaxed);
             if let Err(error) = result {
-                state.left_out.fetch_add(1, Ordering::Relaxed);
                 let failure = &state.failure;
                 let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
                 failure.get_or_insert(error);
+                // Only now: who sees it counted asks why.
+                state.left_out.fetch_add(1, Ordering::Relaxed);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Pages and pictures, in the browser that people open them with.
 
+use std::{thread, time::Duration};
+
 use anyhow::{Context as _, Result};
 use fantoccini::key::Key;
 use serde_json::json;
@@ -10,6 +12,11 @@ use crate::support::{Program, Tcpleak, browser::Browser, wait_for};
 /// Both ends of so many are open in the end, and of so many more have ended.
 const OPEN: usize = 200;
 const ENDED: usize = 800;
+
+/// In which they come, so far apart: all of them have their call stacks, of which a
+/// process has 1,000 a second, so that they are of few groups and the longest leads.
+const WAVES: usize = 2;
+const WAVE: Duration = Duration::from_millis(1_100);
 
 /// A page is loaded so often: one load on a busy host says nothing of the page.
 const LOADS: usize = 40;
@@ -34,7 +41,10 @@ impl Pages {
             path("timeline.svg")
         ))?;
         ends.ask(&format!("hold {OPEN}"))?;
-        ends.ask(&format!("many {ENDED}"))?;
+        for _ in 0..WAVES {
+            thread::sleep(WAVE);
+            ends.ask(&format!("many {}", ENDED / WAVES))?;
+        }
         let finished = tcpleak.interrupt()?;
         assert_eq!(finished.code, Some(0), "{}", finished.stderr);
         drop(ends);

@@ -163,23 +163,26 @@ impl Drop for Small<'_> {
     }
 }
 
-/// Whether a disk of 64 KiB takes no more of it.
-fn is_full(recording: &str) -> Result<bool> {
-    Ok(fs::metadata(recording)?.len() > 48 << 10)
+/// Waits until it says that its disk is full. A block that does not fit leaves the file
+/// as it was, so that the length does not tell.
+fn wait_until_full(tcpleak: &Tcpleak) -> Result<()> {
+    wait_for("it to say that the disk is full", || {
+        Ok(tcpleak.said()?.contains("No space left").then_some(()))
+    })
 }
 
 #[test]
 fn a_full_disk_costs_what_does_not_fit() -> Result<()> {
     let folder = TempDir::new()?;
-    let small = Small::mount(folder.path(), 64)?;
+    // Several blocks fit: one holds a second.
+    let small = Small::mount(folder.path(), 256)?;
     let recording = public(&folder, "a.tcpleak")?;
-    let tcpleak = Tcpleak::watching(&format!("record -o {recording}"))?;
     let churn = Program::start("churn", "2000")?;
-    churn.hear()?;
-    wait_for("the disk to be full", || {
-        Ok(is_full(&recording)?.then_some(()))
-    })?;
-    let finished = tcpleak.interrupt_after(Duration::from_secs(3))?;
+    let port = churn.hear()?["port"].clone();
+    // Nothing else that is open may fill it.
+    let tcpleak = Tcpleak::watching(&format!("record --port {port} -o {recording}"))?;
+    wait_until_full(&tcpleak)?;
+    let finished = tcpleak.interrupt()?;
     assert_eq!(finished.code, Some(1), "{}", finished.stderr);
     assert!(
         finished.stderr.contains("No space left"),
@@ -205,9 +208,9 @@ fn a_report_is_not_lost_with_its_recording() -> Result<()> {
     let tcpleak = Tcpleak::watching(&arguments)?;
     let mut ends = Program::start("ends", "")?;
     ends.hear()?;
-    // Several times what fits. A block that does not leaves the file as it was, so that its
-    // length does not tell.
+    // Several times what fits.
     ends.ask("many 4000")?;
+    wait_until_full(&tcpleak)?;
     let finished = tcpleak.interrupt()?;
     assert_eq!(finished.code, Some(1), "{}", finished.stderr);
     assert!(

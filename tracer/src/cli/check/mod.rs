@@ -5,6 +5,7 @@ use std::{cell::Cell, env, future, pin::pin, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
+use tracer_common::config::FOLD_NEVER;
 
 use super::{
     Outcome,
@@ -70,7 +71,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<Outcome> {
     };
     let options = load::Options {
         prompt: true,
-        ..load_options(&args.probe, &selection)
+        ..load_options(&args.probe, &selection, FOLD_NEVER)
     };
     let attached = Attached::new(&options)?;
     let watch = watch(args, attached, selection, held, python, signals);

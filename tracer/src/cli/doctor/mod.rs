@@ -3,6 +3,7 @@
 use std::{fs, io::Write, path::Path};
 
 use anyhow::Result;
+use tracer_common::config::FOLD_NEVER;
 
 use super::{Outcome, args::DoctorArgs, in_one_line, load_options, output::Sink};
 use crate::{
@@ -34,7 +35,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Outcome> {
     let kernel = load::Kernel::read(path);
     checks.push(btf(path, &kernel));
     checks.push(tracefs_check(tracefs));
-    let options = load_options(&args.probe, &Selection::default());
+    let options = load_options(&args.probe, &Selection::default(), FOLD_NEVER);
     let rehearsal = kernel
         .map_err(anyhow::Error::from)
         .and_then(|kernel| load::rehearse(&kernel, &options));
