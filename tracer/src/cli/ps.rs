@@ -63,7 +63,7 @@ fn today(selection: &Selection) -> Result<Listing> {
     let snapshot = Gatherer::open()?.take()?;
     let listening = snapshot.listening();
     let subflows = snapshot.subflows(|_| ());
-    let sockets = snapshot.sockets.iter().filter(|socket| {
+    let sockets = snapshot.latest().into_values().filter(|socket| {
         let ends = &socket.ends;
         !socket.is_unconnected()
             && !subflows.contains(&socket.cookie)

@@ -25,7 +25,7 @@ pub(super) struct Cost {
     pub(super) at: BootTime,
     /// Processor time of the hooks.
     pub(super) kernel: Duration,
-    /// Processor time of tcpleak itself.
+    /// Processor time of tcpleak itself and of its helpers.
     pub(super) user: Duration,
     /// Records lost for want of room in the ring.
     pub(super) ring_full: u64,

@@ -415,10 +415,11 @@ impl Collector {
         let Some(governor) = &mut self.governor else {
             return Ok(());
         };
+        let helpers = self.symbols.as_ref().map(Symbols::helpers_time);
         let judged = governor.judge(Cost {
             at: now,
             kernel: self.tracer.cost(),
-            user: clocks::process_time(),
+            user: clocks::process_time() + helpers.unwrap_or_default(),
             ring_full: self.course.standing().counts.ring_full,
         });
         let Some(shed) = judged else {

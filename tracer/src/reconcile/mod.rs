@@ -5,7 +5,7 @@
 //! unless records were lost.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Each socket once, by its cookie, as it was last: one that goes to another hash bucket
+    /// while the kernel lists them is listed twice, and TIME_WAIT has the cookie of the socket
+    /// that it follows (`inet_twsk_alloc`, net/ipv4/inet_timewait_sock.c).
+    #[must_use]
+    pub fn latest(&self) -> BTreeMap<u64, &Socket> {
+        let sockets = self.sockets.iter();
+        sockets.map(|socket| (socket.cookie, socket)).collect()
+    }
+
     /// Who holds `socket`, the lowest pid first: usually the one that opened it.
     #[must_use]
     pub fn holders_of(&self, socket: &Socket) -> &[Holder] {

@@ -11,7 +11,7 @@ use std::{
     collections::hash_map::Entry,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc::{SyncSender, TrySendError, sync_channel},
     },
     thread,
@@ -80,6 +80,8 @@ struct Results {
     open: AtomicUsize,
     /// Those of them that have a copy.
     copies: AtomicUsize,
+    /// Nanoseconds of processor time that the helpers have used.
+    helpers_ns: AtomicU64,
 }
 
 /// How long a copy waits for its record: that of a connection that is folded comes when
@@ -99,7 +101,9 @@ impl Results {
         self.open.fetch_sub(1, Ordering::Release);
     }
 
-    fn put(&self, job: &Job, frames: CallFrames) {
+    fn put(&self, job: &Job, frames: CallFrames, helpers: Duration) {
+        let ns = u64::try_from(helpers.as_nanos()).unwrap_or(u64::MAX);
+        self.helpers_ns.store(ns, Ordering::Relaxed);
         let mut all = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(job.call_stack, frames);
         drop(all);
@@ -273,6 +277,12 @@ impl Symbols {
         let mut named: Vec<_> = all.drain().collect();
         named.sort_unstable_by_key(|&(stack, _)| stack);
         named
+    }
+
+    /// Processor time of the processes that read symbols, but for what they are at now.
+    #[must_use]
+    pub fn helpers_time(&self) -> Duration {
+        Duration::from_nanos(self.results.helpers_ns.load(Ordering::Relaxed))
     }
 
     /// Stacks that were not named, for want of room or time.

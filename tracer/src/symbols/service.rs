@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use nix::unistd::Pid;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     net::{
@@ -19,6 +20,7 @@ use rustix::{
 };
 
 use super::protocol::{Implausible, MAX_MESSAGE, Question};
+use crate::snapshot::clocks;
 
 /// The hidden command that makes tcpleak the helper.
 pub const COMMAND: &str = "symbol-helper";
@@ -36,6 +38,8 @@ const MAX_FAILURES: u32 = 64;
 pub(super) struct Service {
     helper: Option<Helper>,
     failures: u32,
+    /// Processor time of the helpers that have ended.
+    ended: Duration,
 }
 
 #[derive(Debug)]
@@ -58,23 +62,36 @@ impl Service {
         let message = serde_json::to_vec(question)?;
         // One that has answered before may have ended since: having met many files,
         // or killed. Only a new one's failure is this file's.
-        if let Some(helper) = self.helper.take()
-            && let Ok(answer) = helper.ask(file, &message, &read)
-        {
-            self.helper = Some(helper);
-            return Ok(answer);
+        if let Some(helper) = &self.helper {
+            match helper.ask(file, &message, &read) {
+                Ok(answer) => return Ok(answer),
+                Err(_) => self.end(),
+            }
         }
         ensure!(
             self.failures < MAX_FAILURES,
             "the helper has failed too often"
         );
         let answer = Helper::start().and_then(|helper| {
-            let answer = helper.ask(file, &message, &read)?;
-            self.helper = Some(helper);
-            Ok(answer)
+            let helper = self.helper.insert(helper);
+            helper.ask(file, &message, &read)
         });
-        self.failures += u32::from(answer.is_err());
+        if answer.is_err() {
+            self.end();
+            self.failures += 1;
+        }
         answer
+    }
+
+    fn end(&mut self) {
+        self.ended = self.used();
+        self.helper = None;
+    }
+
+    /// Processor time of all helpers so far.
+    pub(super) fn used(&self) -> Duration {
+        let now = self.helper.as_ref().map(Helper::used);
+        self.ended + now.unwrap_or_default()
     }
 }
 
@@ -94,6 +111,11 @@ impl Helper {
             process,
             socket: ours,
         })
+    }
+
+    fn used(&self) -> Duration {
+        let pid = i32::try_from(self.process.id());
+        pid.map_or(Duration::ZERO, |pid| clocks::time_of(Pid::from_raw(pid)))
     }
 
     fn ask<T>(

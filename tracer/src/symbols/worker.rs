@@ -75,7 +75,7 @@ impl Worker {
             }
             second.1 += 1;
             let frames = self.name(&job);
-            results.put(&job, frames);
+            results.put(&job, frames, self.service.used());
         }
     }
 

@@ -57,6 +57,18 @@ const COUNTERS: Watcher = Watcher {
     ],
 };
 
+/// What a tracer pays at least that remembers each socket, whatever of it: when it last
+/// moved, here.
+const MEMORY: Watcher = Watcher {
+    name: "when each socket moved",
+    program: Some("bpftrace"),
+    args: &[
+        "-e",
+        "tracepoint:sock:inet_sock_set_state { @at[args->skaddr] = nsecs; } \
+         tracepoint:tcp:tcp_destroy_sock { delete(@at[args->skaddr]); }",
+    ],
+};
+
 /// A tracepoint of a system call that hardly anybody makes: the kernel looks for one in
 /// every call of every process then (`SYSCALL_WORK_SYSCALL_TRACEPOINT`,
 /// include/linux/thread_info.h).
@@ -84,10 +96,11 @@ pub(crate) const TRACE: Watcher = tcpleak(
 );
 
 /// All that are compared.
-pub(crate) const ALL: [Watcher; 10] = [
+pub(crate) const ALL: [Watcher; 11] = [
     UNTRACED,
     COUNTER,
     COUNTERS,
+    MEMORY,
     LEAKS,
     tcpleak(
         "leaks --stacks off",
