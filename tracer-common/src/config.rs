@@ -12,8 +12,8 @@ pub const DEFAULT_RING_BYTES: u32 = 8 << 20;
 pub const MIN_RING_BYTES: u32 = 64 << 10;
 /// The largest ring the kernel takes without question, in bytes.
 pub const MAX_RING_BYTES: u32 = 1 << 30;
-/// Connect and shutdown calls in progress that are remembered at once. A task
-/// is in one call at a time, so this is tasks blocked in connect(2).
+/// Calls of connect, shutdown and, where its entry is hooked, accept in progress that are
+/// remembered at once. A task is in one at a time, so this is tasks blocked in one.
 pub const IN_FLIGHT_CALLS: u32 = 16_384;
 /// Sockets followed at once under a filter by process.
 pub const FOLLOWED_SOCKETS: u32 = 262_144;

@@ -135,13 +135,22 @@ pub fn wants_accept(sock: u64) -> bool {
     if wants_process() {
         return follow(sock);
     }
-    FOLLOWED.remove(sock).is_ok()
+    was_followed(sock)
 }
 
 /// Whether the end of this socket belongs to the wanted process; forgets it.
 #[inline(always)]
 pub fn wants_end(sock: u64) -> bool {
-    !chooses_processes() || FOLLOWED.remove(sock).is_ok()
+    !chooses_processes() || was_followed(sock)
+}
+
+/// Whether a socket was followed; forgets it. Before 6.7 (commit dfce9cb31405) the kernel
+/// may not get hold of its bucket: then it takes its room for good, and nothing else.
+#[inline(always)]
+fn was_followed(sock: u64) -> bool {
+    let was = is_followed(sock);
+    let _ = FOLLOWED.remove(sock);
+    was
 }
 
 /// Under a port filter, whether a connection about to be opened goes to another

@@ -6,9 +6,14 @@
 //!
 //! A record is handed on by whoever takes its entry out, so it comes once. Young entries
 //! are taken out by hooks that run with the socket locked, and written to by these and by
-//! accept, connect and close, which hold a reference to it. Old ones are not written to.
+//! accept, connect and close, which look whether they came in time. Old ones are not
+//! written to. The memory of an entry that is taken out becomes another's: an entry is of
+//! this socket only while its header says so.
 
-use core::ptr::{read_volatile, write_volatile};
+use core::{
+    intrinsics::{AtomicOrdering, atomic_xadd},
+    ptr::{read_volatile, write_volatile},
+};
 
 use tracer_common::{
     config::{FOLD_LEFT_NS, FOLD_NEVER, FOLD_NS, FOLD_WINDOW_SHIFT},
@@ -60,6 +65,9 @@ impl Fold {
     /// caller is to tell it: then all that was before is written.
     #[inline(always)]
     pub fn adds_transition(self, sk: &Sock, phase: Phase) -> bool {
+        if !self.is_there() {
+            return false;
+        }
         // The port is chosen after SYN_SENT is announced, and taken away before the last CLOSE.
         // SAFETY: the socket is locked by whoever changes its state.
         let fold = unsafe { &mut *self.at };
@@ -80,7 +88,7 @@ impl Fold {
         true
     }
 
-    /// Takes in what happened. False where the caller is to tell it.
+    /// Takes in what happened, where it is there. False where the caller is to tell it.
     #[inline(always)]
     fn adds(self, phase: Phase) -> bool {
         // SAFETY: as in `adds_transition`.
@@ -104,14 +112,15 @@ impl Fold {
     /// False where the caller is to tell it.
     #[inline(always)]
     pub fn notes(self, ts_ns: u64, what: u8, new: u8, value: i32) -> bool {
-        self.adds(Phase {
+        let phase = Phase {
             ts_ns,
             value,
             old: what,
             new,
             flags: 0,
             shutdown: 0,
-        })
+        };
+        self.is_there() && self.adds(phase)
     }
 
     /// How long it has been folded, in nanoseconds.
@@ -133,42 +142,67 @@ impl Fold {
         emit_if(self.at, || FOLDS.remove(self.sock).err() != Some(-ENOENT))
     }
 
-    /// Whether it is too old to be written to. Then it is told, and the caller tells the
+    /// Whether the entry is this socket's still, and not told. Taken out and used anew since
+    /// it was looked up, it is not.
+    #[inline(always)]
+    fn is_there(self) -> bool {
+        // SAFETY: as in `age`.
+        unsafe {
+            read_volatile(&raw const (*self.at).header.sock) == self.sock
+                && read_volatile(&raw const (*self.at).is_told) == 0
+        }
+    }
+
+    /// Whether it may be written to. One that is too old is told, and the caller tells the
     /// rest.
     #[inline(always)]
-    fn is_left(self, now: u64) -> bool {
+    fn takes(self, now: u64) -> bool {
+        if !self.is_there() {
+            return false;
+        }
         let is_left = self.age(now) >= FOLD_LEFT_NS;
         if is_left {
             self.tell(now);
         }
-        is_left
+        !is_left
+    }
+
+    /// Says when something happened, as the last thing of it. Returns whether that came in
+    /// time: otherwise it is told once more.
+    #[inline(always)]
+    fn dates(self, at: *mut u64, ts_ns: u64) -> bool {
+        // SAFETY: it is a field of the entry, which is 0 until then. In one step that no
+        // later read overtakes: who tells the entry marks it first, and then copies it.
+        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(at, ts_ns) };
+        self.is_there()
     }
 
     /// Takes in that connect(2) has returned. False where the caller is to tell it.
     #[inline(always)]
     pub fn connect_returned(self, ts_ns: u64, ret: i32, latency_ns: u64) -> bool {
-        if self.is_left(ts_ns) {
+        if !self.takes(ts_ns) {
             return false;
         }
-        // SAFETY: the entry lives as long as the map, and this is the only hook that
-        // writes these.
-        let fold = unsafe { &mut *self.at };
-        fold.ret = ret;
         let us = latency_ns / 1_000;
-        fold.latency_us = if us > u64::from(u32::MAX) {
+        let latency_us = if us > u64::from(u32::MAX) {
             u32::MAX
         } else {
             us as u32
         };
-        // SAFETY: as above; after what it says is there.
-        unsafe { write_volatile(&raw mut fold.opened, opened::AND_RETURNED) };
-        true
+        // SAFETY: the entry lives as long as the map, and this is the only hook that
+        // writes these; in this order, so that what is said to be there is.
+        unsafe {
+            write_volatile(&raw mut (*self.at).ret, ret);
+            write_volatile(&raw mut (*self.at).latency_us, latency_us);
+            write_volatile(&raw mut (*self.at).opened, opened::AND_RETURNED);
+        }
+        self.is_there()
     }
 
     /// Takes in who accepted it. False where somebody has before, or it is left.
     #[inline(always)]
     pub fn adds_accept(self, taker: &Taker) -> bool {
-        if self.is_left(taker.header.ts_ns) {
+        if !self.takes(taker.header.ts_ns) {
             return false;
         }
         // SAFETY: as in `connect_returned`.
@@ -183,27 +217,24 @@ impl Fold {
         fold.comm = taker.comm;
         fold.stack = taker.stack.place;
         fold.chain = taker.stack.chain;
-        // SAFETY: as above.
-        unsafe { write_volatile(&raw mut fold.accepted_ns, taker.header.ts_ns) };
+        let is_in_time = self.dates(&raw mut fold.accepted_ns, taker.header.ts_ns);
         meter(taker.header.ts_ns);
-        // Written meanwhile, on another CPU: then it is told once more.
-        // SAFETY: as above.
-        unsafe { read_volatile(&raw const fold.is_told) == 0 }
+        is_in_time
     }
 
     /// Takes in that the last program has let go. False where the caller is to tell it.
     #[inline(always)]
     pub fn adds_close(self, ts_ns: u64, flags: u32) -> bool {
-        if self.is_left(ts_ns) {
+        if !self.takes(ts_ns) {
             return false;
         }
         // SAFETY: as in `connect_returned`.
-        let fold = unsafe { &mut *self.at };
-        fold.closed_flags = flags as u8;
-        // SAFETY: as above.
         unsafe {
-            write_volatile(&raw mut fold.closed_ns, ts_ns);
-            read_volatile(&raw const fold.is_told) == 0
+            if (*self.at).closed_ns != 0 {
+                return false;
+            }
+            write_volatile(&raw mut (*self.at).closed_flags, flags as u8);
+            self.dates(&raw mut (*self.at).closed_ns, ts_ns)
         }
     }
 }
@@ -243,7 +274,7 @@ pub fn begins_with_open(turn: Turn, open: &OpenRecord) -> bool {
     let Some(blank) = BLANKS.get_ptr_mut(turn as u32) else {
         return false;
     };
-    // SAFETY: the entry is this CPU's and this program's own.
+    // SAFETY: the entry is this CPU's and this program's own, which a task runs here.
     let blank = unsafe { &mut *blank };
     clear(blank, &open.header, &open.addresses);
     blank.opened = opened::BY_CONNECT;
@@ -259,10 +290,10 @@ pub fn begins_with_open(turn: Turn, open: &OpenRecord) -> bool {
 /// Begins to fold a connection that a peer opens, whose first transition is `phase`.
 #[inline(always)]
 pub fn begins_with_phase(turn: Turn, sock: u64, addresses: &Addresses, phase: Phase) -> bool {
-    let Some(blank) = BLANKS.get_ptr_mut(turn as u32) else {
+    let Some(blank) = BLANKS.get_ptr_mut(turn as u32 + 2) else {
         return false;
     };
-    // SAFETY: as in `begins_with_open`.
+    // SAFETY: as in `begins_with_open`, but that a softirq runs here; those do not nest.
     let blank = unsafe { &mut *blank };
     let header = Header {
         ts_ns: phase.ts_ns,

@@ -83,9 +83,10 @@ pub static COPIES: PerCpuArray<StackCopy> = PerCpuArray::with_max_entries(ASKERS
 #[map]
 pub static FOLDS: HashMap<u64, FoldRecord> = HashMap::with_max_entries(FOLDED_SOCKETS, 0);
 
-/// Where one is made up, for each of two programs that take turns.
+/// Where one is made up, for each of two programs that take turns and each way to begin:
+/// before 6.1 (commit 05b24ff9b2cf) a softirq may run a program on top of itself.
 #[map]
-pub static BLANKS: PerCpuArray<FoldRecord> = PerCpuArray::with_max_entries(2, 0);
+pub static BLANKS: PerCpuArray<FoldRecord> = PerCpuArray::with_max_entries(4, 0);
 
 /// Connections opened lately on each CPU.
 #[map]

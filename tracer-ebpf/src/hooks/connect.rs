@@ -22,7 +22,7 @@ pub fn on_enter(ctx: &impl EbpfContext, fd: i32) {
         count(CALL_FORGOTTEN);
         warn!(
             ctx,
-            "more tasks in connect(2) than are remembered: some connections lack their fd"
+            "more tasks in connect(2) and accept(2) than are remembered: some connections lack their fd"
         );
     }
 }

@@ -1,12 +1,15 @@
 //! The program: parse, run, report, exit code.
 
 use std::{
+    future::pending,
     io::{self, IsTerminal, Write},
     process::ExitCode,
 };
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use nix::sys::signal::Signal;
+use procfs::process::Process;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -213,17 +216,32 @@ fn say_ready() {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 }
 
-/// Done at Ctrl-C or SIGTERM.
+/// Done at Ctrl-C, SIGTERM, or where the terminal is gone; but for the last under nohup(1).
 ///
 /// # Errors
 /// Where no handler can be set.
 fn interrupted() -> Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+    let hangup = (!is_hangup_ignored()).then(|| signal(SignalKind::hangup()));
+    let mut hangup = hangup.transpose().context("cannot handle SIGHUP")?;
     Ok(async move {
+        let hung_up = async {
+            match &mut hangup {
+                Some(hangup) => hangup.recv().await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = hung_up => {}
         }
     })
+}
+
+fn is_hangup_ignored() -> bool {
+    let status = Process::myself().and_then(|process| process.status());
+    let bit = 1 << (Signal::SIGHUP as i32 - 1);
+    status.is_ok_and(|status| status.sigign & bit != 0)
 }

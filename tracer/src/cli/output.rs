@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::args::OutputArgs;
-use crate::view::Style;
+use crate::{store::disk::keep_recording, view::Style};
 
 /// Width where output does not go to a terminal, in columns.
 const PIPE_WIDTH: usize = 120;
@@ -40,11 +40,12 @@ impl Sink {
         }
     }
 
-    /// As [`Sink::open`], of one path.
+    /// As [`Sink::open`], of one path. A recording is not written over.
     ///
     /// # Errors
     /// In one line.
     pub(super) fn file(path: &Path) -> Result<Self> {
+        keep_recording(path)?;
         let file = open(path).with_context(|| format!("cannot write to {}", path.display()))?;
         Ok(Self::File(Some(file)))
     }

@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, io::Write, path::Path};
 
 use anyhow::{Result, bail};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Outcome, args::PsArgs, output::Sink, replay::say_flaws, selection, values};
 use crate::{
@@ -19,6 +19,9 @@ use crate::{
     tcp::State,
     view,
 };
+
+/// A recording begins with a look at all sockets, which takes no longer.
+const SETTLED: SignedDuration = SignedDuration::from_secs(2);
 
 /// Lists what is open now, what a program has yet to end first.
 pub(super) fn run(args: &PsArgs) -> Result<Outcome> {
@@ -97,7 +100,7 @@ fn then(args: &PsArgs, path: &Path, selection: Selection) -> Result<Listing> {
     let at = at.transpose()?;
     if let Some(at) = at {
         if at < begins {
-            bail!("the recording begins later, at {begins}");
+            bail!("the recording has nothing of {at}: it begins at {begins}");
         }
         replay = replay.until(end_of(at, clock));
     }
@@ -110,8 +113,18 @@ fn then(args: &PsArgs, path: &Path, selection: Selection) -> Result<Listing> {
     // Of what was recorded, too.
     let selection = &course.selection;
     let ends = clock.at(course.now());
-    if !replay.has_come_there() && at.is_some_and(|at| at > ends) {
-        bail!("the recording ends before, at {ends}");
+    if !replay.has_come_there()
+        && let Some(at) = at
+        && at > ends
+    {
+        bail!("the recording has nothing of {at}: it goes from {begins} to {ends}");
+    }
+    if course.is_fresh() {
+        bail!(
+            "what was open then is not known yet: the recording begins at {begins}, and takes a \
+             moment to see all; try --at {:.0}",
+            begins + SETTLED
+        );
     }
     let now = at.map_or(course.now(), |at| end_of(at, clock));
     let is_in_cgroup = |owner: Option<&Owner>| {

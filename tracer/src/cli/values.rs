@@ -103,7 +103,7 @@ pub(super) fn instant(text: &str, from: Timestamp) -> Result<Timestamp> {
     let begins = from.to_zoned(TimeZone::UTC).datetime();
     let on = begins.date().to_datetime(time);
     // A recording that begins at 10:00:00.5 has 10:00:00 on its first day.
-    let is_before = on < begins && begins.duration_since(on) > SignedDuration::from_secs(60);
+    let is_before = on < begins && begins.duration_since(on) >= SignedDuration::from_secs(1);
     let on = if is_before {
         on.checked_add(1.day())?
     } else {

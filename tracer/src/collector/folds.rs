@@ -10,8 +10,8 @@ use crate::{
     clock::BootTime,
     course::Observer,
     decode::{
+        exited_at,
         fold::{self, Folded, Whence},
-        is_exit,
     },
     load::Folds,
 };
@@ -23,9 +23,9 @@ const FREE_MS: u64 = FOLD_FREE_NS / 1_000_000;
 pub(super) struct FoldReader {
     map: Folds,
     folded: Folded,
-    /// Records of processes that have ended, while connections of theirs may be folded
-    /// still.
-    exits: Vec<Vec<u8>>,
+    /// Records of processes that have ended, and when: connections that they opened before
+    /// may be folded still.
+    exits: Vec<(BootTime, Vec<u8>)>,
 }
 
 impl FoldReader {
@@ -37,13 +37,13 @@ impl FoldReader {
         }
     }
 
-    /// Tells of a record from the ring. That a process has ended is put off until those in
-    /// the map have been told.
+    /// Tells of a record from the ring. That a process has ended is put off until those that
+    /// it may have opened have been told.
     pub(super) fn record(&mut self, bytes: &[u8], hearing: &mut Hearing<impl Observer>) {
         let Some(record) = fold::record(bytes) else {
-            return match is_exit(bytes) {
-                true => self.exits.push(bytes.to_vec()),
-                false => hearing.record(bytes),
+            return match exited_at(bytes) {
+                Some(at) => self.exits.push((at, bytes.to_vec())),
+                None => hearing.record(bytes),
             };
         };
         match self.folded.ends(&record) {
@@ -66,19 +66,37 @@ impl FoldReader {
         let old = until.minus_ms(FREE_MS);
         let mut left = Vec::new();
         self.map.each(|record| {
-            let at = BootTime::from_ns(record.header.ts_ns);
+            let at = fold::born(record);
+            let is_old = at < old;
             if at > born {
+                return;
+            }
+            if record.is_told != 0 {
+                // Where the hook that told it could not take it out.
+                left.extend(is_old.then_some(record.header.sock));
                 return;
             }
             match self.folded.looks(record, until) {
                 Ok(story) if !story.is_empty() => hearing.story(record, story, Whence::Map),
-                Ok(_) if at < old => left.push(record.header.sock),
+                Ok(_) if is_old => left.push(record.header.sock),
                 _ => {}
             }
         })?;
-        self.map.take_out(&left, |sock| self.folded.forget(sock))?;
+        for sock in left {
+            let record = self.map.take_out(sock)?;
+            let Some(record) = record.filter(|record| record.is_told == 0) else {
+                continue;
+            };
+            // It is another one where its program has connected it again meanwhile.
+            if let Ok(story) = self.folded.ends(&record)
+                && !story.is_empty()
+            {
+                hearing.story(&record, story, Whence::Map);
+            }
+        }
         self.folded.end_looks();
-        for exit in self.exits.drain(..) {
+        let told = born.min(until);
+        for (_, exit) in self.exits.extract_if(.., |(at, _)| *at <= told) {
             hearing.record(&exit);
         }
         Ok(())

@@ -65,8 +65,8 @@ const DISORDER: Duration = Duration::from_millis(20);
 /// How long a connection is folded, in milliseconds.
 const FOLD_MS: u64 = FOLD_NS / 1_000_000;
 
-/// What happened to a folded connection is in the map within so many milliseconds: nothing
-/// makes the hooks wait that write it.
+/// What happened to a folded connection is in the map within so many milliseconds. Where a
+/// task was made to wait in its hook, the next look tells it.
 const WRITTEN_MS: u64 = 1;
 
 /// A running trace.

@@ -64,6 +64,8 @@ pub struct Course {
     told: u64,
     /// Records that should have come here before `standing` was taken, and did not.
     unrecorded: u64,
+    /// The recording lacks something that cannot be counted.
+    is_damaged: bool,
     /// Losses up to here are mended by a snapshot that began later; and those up to the
     /// one before.
     mended: (u64, u64),
@@ -96,6 +98,7 @@ impl Course {
             standing: began,
             told: began.told,
             unrecorded: 0,
+            is_damaged: false,
             mended: (0, 0),
             heard: BootTime::default(),
             is_begun: false,
@@ -287,6 +290,11 @@ impl Course {
         }
     }
 
+    /// Whether the recording that is told lacks something which cannot be counted.
+    pub const fn note_damage(&mut self, is_damaged: bool) {
+        self.is_damaged = is_damaged;
+    }
+
     /// Something is missing here in the recording that is told: the next standing says
     /// how many records.
     pub fn note_hole(&mut self) {
@@ -342,6 +350,7 @@ impl Course {
             unrecorded: self.unrecorded,
             unwritten: 0,
             repaired: self.table.counters().repaired,
+            is_damaged: self.is_damaged,
         }
     }
 

@@ -46,9 +46,19 @@ pub enum Whence {
 /// What has been told of connections that are folded still.
 #[derive(Debug, Default)]
 pub struct Folded {
-    /// A bit for each part that has been told, and the look that showed it last.
-    told: FxHashMap<u64, (Parts, u32)>,
+    /// By socket; one that is connected again is another.
+    told: FxHashMap<u64, Told>,
     looks: u32,
+}
+
+/// What has been told of one.
+#[derive(Debug, Default)]
+struct Told {
+    /// When it was born.
+    born: BootTime,
+    parts: Parts,
+    /// The look that showed it last.
+    look: u32,
 }
 
 impl Folded {
@@ -58,7 +68,8 @@ impl Folded {
     /// [`DecodeError`] where it is not what the kernel side writes.
     pub fn ends(&mut self, record: &FoldRecord) -> Result<Story, DecodeError> {
         let known = (!self.told.is_empty()).then(|| self.told.remove(&record.header.sock));
-        Story::of(record, !known.flatten().map_or(0, |(told, _)| told))
+        let known = known.flatten().filter(|told| told.born == born(record));
+        Story::of(record, !known.map_or(0, |told| told.parts))
     }
 
     /// What is new of a connection that is folded still, up to `until`.
@@ -67,26 +78,33 @@ impl Folded {
     /// [`DecodeError`] where what happened after that is written half: the next look, or its
     /// record, will do.
     pub fn looks(&mut self, record: &FoldRecord, until: BootTime) -> Result<Story, DecodeError> {
-        let (told, look) = self.told.entry(record.header.sock).or_default();
-        *look = self.looks;
-        let mut story = Story::of(record, !*told)?;
+        let told = self.told.entry(record.header.sock).or_default();
+        if told.born != born(record) {
+            *told = Told {
+                born: born(record),
+                ..Told::default()
+            };
+        }
+        told.look = self.looks;
+        let mut story = Story::of(record, !told.parts)?;
         story.end_at(until);
-        *told |= story.parts();
+        told.parts |= story.parts();
         Ok(story)
-    }
-
-    /// This one is folded no more, and no record of it will come.
-    pub fn forget(&mut self, sock: u64) {
-        self.told.remove(&sock);
     }
 
     /// All that are folded have been looked at, and the ring was read before.
     pub fn end_looks(&mut self) {
         let now = self.looks;
         self.told
-            .retain(|_, (_, look)| now.wrapping_sub(*look) < FORGOTTEN_AFTER);
+            .retain(|_, told| now.wrapping_sub(told.look) < FORGOTTEN_AFTER);
         self.looks = now.wrapping_add(1);
     }
+}
+
+/// When a connection was born that is folded.
+#[must_use]
+pub fn born(record: &FoldRecord) -> BootTime {
+    BootTime::from_ns(record.header.ts_ns)
 }
 
 /// What a record stands for: all that its events are made of, once each.
@@ -358,139 +376,4 @@ fn us_to_ns(us: u32) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use tracer_common::event::NO_STACK;
-    use zerocopy::{FromZeros as _, IntoBytes as _};
-
-    use super::*;
-
-    fn phase(ts_ns: u64, old: u8, new: u8) -> Phase {
-        Phase {
-            ts_ns,
-            value: 0,
-            old,
-            new,
-            flags: 0,
-            shutdown: 0,
-        }
-    }
-
-    /// Opened at 10 ms, connected at 15, established at 14, closed by us from 20 on.
-    fn client() -> FoldRecord {
-        const MS: u64 = 1_000_000;
-        let mut record = FoldRecord::new_zeroed();
-        record.header.ts_ns = 10 * MS;
-        record.header.sock = 7;
-        record.header.kind = kind::FOLD;
-        record.header.pid = 100;
-        record.addresses.family = 2;
-        (record.fd, record.stack) = (3, NO_STACK);
-        (record.opened, record.latency_us) = (opened::AND_RETURNED, 5_000);
-        record.closed_ns = 20 * MS;
-        record.figures.tx_bytes = 9;
-        record.phases[0] = phase(14 * MS, 2, 1);
-        record.phases[1] = phase(21 * MS, 1, 4);
-        record.phases[2] = phase(22 * MS, phase::RESET, 1);
-        record.phases[3] = phase(23 * MS, 4, 7);
-        record.count = 4;
-        record
-    }
-
-    /// Each by its time in milliseconds and its first word.
-    fn told(events: &[Event]) -> Vec<String> {
-        let name = |event: &Event| match event {
-            Event::State { new, .. } => format!("{new:?}"),
-            other => format!("{other:?}")
-                .split(' ')
-                .next()
-                .map(str::to_owned)
-                .unwrap_or_default(),
-        };
-        let line = |event: &Event| format!("{} {}", event.at().ns() / 1_000_000, name(event));
-        events.iter().map(line).collect()
-    }
-
-    fn looked(folded: &mut Folded, record: &FoldRecord, until: BootTime) -> Vec<Event> {
-        let story = folded.looks(record, until);
-        story.into_iter().flat_map(Story::events).collect()
-    }
-
-    #[test]
-    fn a_record_is_told_in_the_order_of_time() -> Result<(), DecodeError> {
-        let events: Vec<_> = Folded::default().ends(&client())?.events().collect();
-        let order = [
-            "10 SynSent",
-            "14 Established",
-            "15 Connect",
-            "20 Close",
-            "21 FinWait1",
-            "22 Reset",
-            "23 Close",
-        ];
-        assert_eq!(told(&events), order);
-        let Some(Event::State { how, .. }) = events.last() else {
-            panic!("{events:?}");
-        };
-        assert_eq!(how.figures.map(|figures| figures.tx_bytes), Some(9));
-        let Some(Event::State { task, .. }) = events.first() else {
-            panic!("{events:?}");
-        };
-        assert_eq!((task.pid, task.fd), (100, Some(3)));
-        Ok(())
-    }
-
-    #[test]
-    fn what_was_looked_at_is_not_told_again() -> Result<(), DecodeError> {
-        let mut folded = Folded::default();
-        let at = |ms: u64| BootTime::from_ns(ms * 1_000_000);
-        assert_eq!(
-            told(&looked(&mut folded, &client(), at(14))),
-            ["10 SynSent", "14 Established"]
-        );
-        folded.end_looks();
-        assert!(looked(&mut folded, &client(), at(14)).is_empty());
-        folded.end_looks();
-        assert_eq!(folded.ends(&client())?.events().count(), 5);
-        // It is forgotten then: this is another connection of the same socket.
-        assert_eq!(folded.ends(&client())?.events().count(), 7);
-        Ok(())
-    }
-
-    #[test]
-    fn one_that_is_looked_at_no_more_is_forgotten() {
-        let mut folded = Folded::default();
-        assert_eq!(looked(&mut folded, &client(), BootTime::END).len(), 7);
-        for _ in 0..=FORGOTTEN_AFTER {
-            folded.end_looks();
-        }
-        assert!(folded.told.is_empty());
-    }
-
-    #[test]
-    fn an_accepted_one_belongs_to_who_accepted_it() -> Result<(), DecodeError> {
-        let mut record = client();
-        record.opened = opened::NOT;
-        record.accepted_ns = 19_000_000;
-        record.phases[0] = phase(10_000_000, 10, 3);
-        let events: Vec<_> = Folded::default().ends(&record)?.events().collect();
-        assert_eq!(told(&events)[..2], ["10 SynRecv", "19 Accept"]);
-        let Event::Accept { owner, .. } = events[1] else {
-            panic!("{events:?}");
-        };
-        assert_eq!((owner.pid, owner.fd), (100, Some(3)));
-        Ok(())
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_make_it_panic(bytes: Vec<u8>, filled: [u8; 256], until: u64) {
-            prop_assert!(record(&bytes).is_none_or(|_| bytes.len() >= size_of::<FoldRecord>()));
-            let mut any = FoldRecord::new_zeroed();
-            any.as_mut_bytes().copy_from_slice(&filled);
-            let mut folded = Folded::default();
-            let looked = looked(&mut folded, &any, BootTime::from_ns(until)).len();
-            prop_assert!(folded.ends(&any).map_or(0, |rest| rest.events().count()) + looked <= PARTS);
-        }
-    }
-}
+mod tests;

@@ -62,10 +62,11 @@ pub enum DecodeError {
     },
 }
 
-/// Whether a record says that a process has ended.
+/// When a process ended, if a record says that one has.
 #[must_use]
-pub fn is_exit(bytes: &[u8]) -> bool {
-    read::<Header>(bytes).is_ok_and(|header| header.kind == kind::EXIT)
+pub fn exited_at(bytes: &[u8]) -> Option<BootTime> {
+    let header: Header = read(bytes).ok()?;
+    (header.kind == kind::EXIT).then(|| BootTime::from_ns(header.ts_ns))
 }
 
 /// Decodes one record of the ring.

@@ -12,7 +12,9 @@ pub(crate) fn span(ms: u64) -> String {
     const SECOND: u64 = 1_000;
     const MINUTE: u64 = 60 * SECOND;
     const HOUR: u64 = 60 * MINUTE;
-    if ms < SECOND {
+    if ms < SECOND / 10 {
+        format!("{ms} ms")
+    } else if ms < SECOND {
         format!("0.{} s", ms / 100)
     } else if ms < 2 * MINUTE {
         format!("{} s", ms / SECOND)
@@ -60,7 +62,9 @@ mod tests {
     #[test]
     fn durations_are_cut_to_what_matters() {
         let cases = [
-            (0, "0.0 s"),
+            (0, "0 ms"),
+            (50, "50 ms"),
+            (100, "0.1 s"),
             (999, "0.9 s"),
             (1_000, "1 s"),
             (119_999, "119 s"),

@@ -12,10 +12,13 @@ use zerocopy::{FromZeros as _, Immutable, IntoBytes};
 
 use super::Tracer;
 
-/// `BPF_MAP_LOOKUP_BATCH`, `enum bpf_cmd`, include/uapi/linux/bpf.h (since 5.6).
+/// `BPF_MAP_LOOKUP_AND_DELETE_ELEM`, `enum bpf_cmd`, include/uapi/linux/bpf.h.
+const LOOKUP_AND_DELETE_ELEM: libc::c_long = 21;
+/// `BPF_MAP_LOOKUP_BATCH`, the same (since 5.6).
 const LOOKUP_BATCH: libc::c_long = 24;
-/// `BPF_MAP_DELETE_BATCH`, the same.
-const DELETE_BATCH: libc::c_long = 27;
+
+/// That a kind of map does not know a command: include/linux/errno.h
+const ENOTSUPP: i32 = 524;
 
 /// Entries asked for at once; more than a bucket of the map ever holds.
 const BATCH: u32 = 1_024;
@@ -31,6 +34,17 @@ struct Batch {
     count: u32,
     map_fd: u32,
     elem_flags: u64,
+    flags: u64,
+}
+
+/// The part of it that single elements take.
+#[repr(C)]
+#[derive(IntoBytes, Immutable)]
+struct Element {
+    map_fd: u32,
+    _pad: u32,
+    key: u64,
+    value: u64,
     flags: u64,
 }
 
@@ -67,8 +81,8 @@ impl Folds {
         })
     }
 
-    /// Each connection that is folded now. One that comes or goes meanwhile may be left
-    /// out.
+    /// Each connection that is folded now, also where its hook has told it. One that comes or
+    /// goes meanwhile may be left out.
     ///
     /// # Errors
     /// Where the kernel refuses to read the map.
@@ -81,7 +95,10 @@ impl Folds {
                 out_batch: address(&mut to),
                 keys: self.keys.as_mut_ptr() as u64,
                 values: self.records.as_mut_ptr() as u64,
-                ..self.batch(BATCH)
+                count: BATCH,
+                map_fd: self.fd(),
+                elem_flags: 0,
+                flags: 0,
             };
             // SAFETY: the kernel writes at most `count` keys of 8 bytes and values of the
             // map's size, which is a record's, and the vectors have room for them; it
@@ -92,9 +109,7 @@ impl Folds {
                 is_absent(outcome).context("cannot read the map of folded connections")?;
             let found = batch.count.min(BATCH);
             for (record, _) in self.records.iter().zip(0..found) {
-                if record.is_told == 0 {
-                    look(record);
-                }
+                look(record);
             }
             if is_last {
                 return Ok(());
@@ -104,40 +119,36 @@ impl Folds {
         }
     }
 
-    /// Folds these no more, and says so of each. One that a hook has taken out meanwhile,
-    /// which tells of it, is passed over.
+    /// Folds this one no more, and returns it. `None` where a hook has taken it out, or its
+    /// bucket is in use.
     ///
     /// # Errors
-    /// Where the kernel refuses to change the map.
-    pub fn take_out(&mut self, mut socks: &[u64], mut is_out: impl FnMut(u64)) -> Result<()> {
-        while !socks.is_empty() {
-            let mut batch = Batch {
-                keys: socks.as_ptr() as u64,
-                ..self.batch(u32::try_from(socks.len())?)
-            };
-            // SAFETY: the kernel reads at most `count` keys of 8 bytes, which is how many
-            // there are, and writes how many it has taken out to `count`.
-            #[allow(unsafe_code, reason = "no library changes maps in batches")]
-            let outcome = unsafe { bpf(DELETE_BATCH, &mut batch) };
-            is_absent(outcome).context("cannot change the map of folded connections")?;
-            let (out, rest) = socks.split_at(socks.len().min(batch.count as usize));
-            out.iter().copied().for_each(&mut is_out);
-            socks = rest.get(1..).unwrap_or_default();
+    /// Where the kernel refuses to change the map, but for one before 5.14 (commit
+    /// 3e87f192b405), which does not know how: there it stays.
+    pub fn take_out(&mut self, sock: u64) -> Result<Option<FoldRecord>> {
+        let mut record = FoldRecord::new_zeroed();
+        let mut element = Element {
+            map_fd: self.fd(),
+            _pad: 0,
+            key: std::ptr::from_ref(&sock) as u64,
+            value: std::ptr::from_mut(&mut record) as u64,
+            flags: 0,
+        };
+        // SAFETY: the kernel reads a key of 8 bytes and writes a value of the map's size, which
+        // is a record's, and both outlive the call.
+        #[allow(unsafe_code, reason = "no library takes out of a hash map")]
+        let outcome = unsafe { bpf(LOOKUP_AND_DELETE_ELEM, &mut element) };
+        match outcome.as_ref().map_err(io::Error::raw_os_error) {
+            Ok(()) => Ok(Some(record)),
+            Err(Some(libc::ENOENT | libc::EBUSY | ENOTSUPP)) => Ok(None),
+            Err(_) => outcome
+                .map(|()| None)
+                .context("cannot change the map of folded connections"),
         }
-        Ok(())
     }
 
-    fn batch(&self, count: u32) -> Batch {
-        Batch {
-            in_batch: 0,
-            out_batch: 0,
-            keys: 0,
-            values: 0,
-            count,
-            map_fd: self.map.fd().as_fd().as_raw_fd().cast_unsigned(),
-            elem_flags: 0,
-            flags: 0,
-        }
+    fn fd(&self) -> u32 {
+        self.map.fd().as_fd().as_raw_fd().cast_unsigned()
     }
 }
 
@@ -146,14 +157,14 @@ impl Folds {
 /// # Safety
 /// Its addresses are valid for what the command does there.
 #[allow(unsafe_code, reason = "no library knows these commands")]
-unsafe fn bpf(command: libc::c_long, batch: &mut Batch) -> io::Result<()> {
+unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<()> {
     // SAFETY: the kernel reads and writes so many bytes of it; for the rest see above.
     let outcome = unsafe {
         libc::syscall(
             libc::SYS_bpf,
             command,
-            std::ptr::from_mut(batch),
-            mem::size_of::<Batch>(),
+            std::ptr::from_mut(attr),
+            mem::size_of::<T>(),
         )
     };
     match outcome {

@@ -40,6 +40,9 @@ pub struct Loss {
     pub unwritten: u64,
     /// Connections that a snapshot had to mend.
     pub repaired: u64,
+    /// The recording is damaged, or cut off: what that took cannot be counted.
+    #[serde(skip)]
+    pub is_damaged: bool,
 }
 
 /// Who owns a group.

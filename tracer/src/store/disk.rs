@@ -4,7 +4,7 @@
 use std::{
     collections::VecDeque,
     fs::{self, File, OpenOptions},
-    io::{self, Seek as _, SeekFrom, Write as _},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -15,10 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use bytesize::ByteSize;
 
-use super::block::{self, Kind, MAX_PAYLOAD};
+use super::block::{self, Kind, MAGIC, MAX_PAYLOAD};
 
 /// Bytes that may wait for a slow disk, not packed: two seconds at 30,000
 /// connections a second. What comes past that is left out, and counted by the reader.
@@ -248,6 +248,7 @@ impl Files {
             }
         }
         let first = name(place, 0);
+        keep_recording(&first)?;
         Ok(Self {
             place: place.clone(),
             file: create(&first).with_context(|| format!("cannot write to {}", first.display()))?,
@@ -334,6 +335,23 @@ fn name(place: &Place, number: u64) -> PathBuf {
 pub(super) fn is_recording(path: &Path) -> bool {
     path.extension()
         .is_some_and(|extension| extension == EXTENSION)
+}
+
+/// That a file which is about to be written to holds no recording, which would be gone.
+///
+/// # Errors
+/// Where it does, with what to do.
+pub fn keep_recording(path: &Path) -> Result<()> {
+    let mut begin = [0; MAGIC.len()];
+    let is_recording = path.is_file()
+        && File::open(path).is_ok_and(|mut file| file.read_exact(&mut begin).is_ok())
+        && begin == MAGIC;
+    ensure!(
+        !is_recording,
+        "{} holds a recording: remove it, or name another file",
+        path.display()
+    );
+    Ok(())
 }
 
 /// Readable by its owner only: it says who talks to whom. What it holds stays until

@@ -11,7 +11,10 @@ use super::{
     item::{self, Start},
 };
 use crate::{
-    course::{Course, entry::Entry},
+    course::{
+        Course,
+        entry::{Entry, Standing},
+    },
     decode::{
         StackId,
         fold::{Story, Whence},
@@ -120,7 +123,11 @@ impl Recorder {
     }
 
     fn push_start(&mut self, course: &Course) {
-        self.start.standing = *course.standing();
+        self.start.standing = Standing {
+            // Some have been told since.
+            told: course.told(),
+            ..*course.standing()
+        };
         self.started = Instant::now();
         self.push(Kind::Start, self.start.encode());
     }

@@ -75,10 +75,13 @@ impl Replay {
     /// # Errors
     /// Where it cannot be read, or the observer fails.
     pub fn step(&mut self, observer: &mut impl Observer) -> Result<bool> {
-        if self.horizon.is_done {
-            return Ok(false);
-        }
-        let Some(part) = self.recording.next_part()? else {
+        let part = match self.horizon.is_done {
+            true => None,
+            false => self.recording.next_part()?,
+        };
+        let Some(part) = part else {
+            let is_damaged = !self.flaws().is_empty();
+            self.course.note_damage(is_damaged);
             return Ok(false);
         };
         self.tell(&part, observer)?;

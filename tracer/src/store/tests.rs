@@ -166,6 +166,8 @@ impl Live {
         };
         standing.counts.submitted = self.taken;
         self.learn(Entry::Standing(standing))?;
+        // What came meanwhile is not counted yet.
+        self.hear(&gone(u64::MAX, at))?;
         self.learn(Entry::Tick(BootTime::from_ns(at)))?;
         // So that it is known how large the file is.
         while self.disk.waiting() > 0 {

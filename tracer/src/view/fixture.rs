@@ -31,6 +31,7 @@ pub(super) const LOSS: Loss = Loss {
     unrecorded: 0,
     unwritten: 0,
     repaired: 3,
+    is_damaged: false,
 };
 
 /// Noon and so many milliseconds.

@@ -106,7 +106,7 @@ fn people(page: &mut Page<'_>, connections: &[Connection], loss: &Loss) -> io::R
     if let Ok(n @ 1..) = u64::try_from(ownerless) {
         let verb = if n == 1 { "has" } else { "have" };
         page.text(format_args!(
-            "{} {verb} no visible owner: run as root.",
+            "{} {verb} no visible owner: `tcpleak doctor` says what is needed to see it.",
             count(n, "socket")
         ))?;
     }

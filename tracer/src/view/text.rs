@@ -163,7 +163,11 @@ pub(super) fn loss_sentence(loss: &Loss) -> String {
         n => format!(" {} repaired from a snapshot.", count(n, "connection")),
     };
     if loss.events_lost == 0 {
-        return format!("Nothing lost.{repaired}");
+        let what = match loss.is_damaged {
+            true => "Nothing lost of what is left of the recording.",
+            false => "Nothing lost.",
+        };
+        return format!("{what}{repaired}");
     }
     let cause = if loss.ring_full > 0 {
         " A larger --ring-size loses less."

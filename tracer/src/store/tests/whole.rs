@@ -12,7 +12,7 @@ fn a_recording_tells_what_was_learned() -> Result<()> {
     let (replay, heard) = replay(&path)?;
     assert_eq!(heard, told);
     assert_eq!(replay.course.loss(), course.loss());
-    assert_eq!(replay.course.loss().events_generated, 900);
+    assert_eq!(replay.course.loss().events_generated, 3 * (300 + 1));
     assert_eq!(replay.flaws(), [""; 0]);
     assert!(
         replay.course.setup.blind[0].contains("\\u{1b}"),
