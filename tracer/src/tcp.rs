@@ -95,6 +95,13 @@ impl State {
     pub const fn is_mini_socket(self) -> bool {
         matches!(self, Self::TimeWait | Self::NewSynRecv)
     }
+
+    /// Whether the kernel keeps a local port for it that it chose itself: until CLOSE
+    /// (`tcp_set_state`, net/ipv4/tcp.c), whoever holds the socket then.
+    #[must_use]
+    pub const fn has_port(self) -> bool {
+        !matches!(self, Self::Close)
+    }
 }
 
 named! {

@@ -13,6 +13,8 @@ use crate::{store::disk::keep_recording, view::Style};
 
 /// Width where output does not go to a terminal, in columns.
 const PIPE_WIDTH: usize = 120;
+/// Wider than any line, in columns.
+const UNBROKEN: usize = 1_000;
 /// Width of a terminal that does not say, in columns.
 const TERMINAL_WIDTH: usize = 80;
 
@@ -84,13 +86,29 @@ impl Sink {
         })
     }
 
-    /// How text is to be laid out there.
-    pub(super) fn style(&self) -> Style {
-        let is_terminal = match self {
+    /// As [`Sink::style`], of lines that are searched: none is broken but on a terminal.
+    pub(super) fn style_of_lines(&self) -> Style {
+        let style = self.style();
+        Style {
+            width: match self.is_terminal() {
+                true => style.width,
+                false => UNBROKEN,
+            },
+            ..style
+        }
+    }
+
+    fn is_terminal(&self) -> bool {
+        match self {
             Self::Stdout => io::stdout().is_terminal(),
             Self::Stderr => io::stderr().is_terminal(),
             Self::File(_) => false,
-        };
+        }
+    }
+
+    /// How text is to be laid out there.
+    pub(super) fn style(&self) -> Style {
+        let is_terminal = self.is_terminal();
         let wants_color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Style {
             width: if is_terminal {

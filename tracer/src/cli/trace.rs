@@ -111,7 +111,7 @@ struct Out {
 
 impl Out {
     fn open(args: &TraceArgs, mut sink: Sink) -> Result<Self> {
-        let view = Trace::new(args.output.format, sink.style());
+        let view = Trace::new(args.output.format, sink.style_of_lines());
         let mut out = sink.writer()?;
         view.header(&mut *out)?;
         out.flush()?;

@@ -38,7 +38,7 @@ pub(super) fn of(snapshot: &Snapshot, ephemeral_ports: u32) -> Host {
             _ => {}
         }
         let takes_port = !is_served && socket.state != State::Listen && !socket.is_unconnected();
-        if takes_port {
+        if takes_port && socket.state.has_port() {
             *host.used_ports.entry((netns, remote)).or_insert(0) += 1;
         }
     }

@@ -209,10 +209,13 @@ impl Bench<'_> {
         let fds = all.and_then(|all| Some((all, owner.fds?)));
         let ports = self.host.used_ports.get(&(site.key.netns, site.key.end));
         let limit = u64::from(self.host.ephemeral_ports);
+        // They grow as all connections do where most of them have one.
+        let having = site.live.iter().filter(|c| c.state.has_port()).count();
+        let grow = having * 2 >= site.live.len();
         Forecast {
             fds: fds.map(|(all, (used, limit))| Supply::new(used, limit, all)),
             ports: ports
-                .filter(|_| site.key.role == Role::Client && limit > 0)
+                .filter(|_| site.key.role == Role::Client && limit > 0 && grow)
                 .map(|&used| Supply::new(used.into(), limit, &site.tally)),
         }
     }

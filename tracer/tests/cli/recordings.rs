@@ -256,3 +256,15 @@ fn a_page_that_cannot_be_written_takes_nothing_from_the_report() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn each_event_of_a_trace_is_one_line_in_a_pipe() -> Result<()> {
+    let told = run(&format!("trace --from {}", sample("v1.tcpleak").display()))?;
+    let lines = text(&told.stdout)?;
+    assert!(lines.lines().count() > 12);
+    for line in lines.lines().skip(1) {
+        let time = line.split(' ').next().unwrap_or_default();
+        assert_eq!(time.split(':').count(), 3, "{line}");
+    }
+    Ok(())
+}

@@ -134,3 +134,27 @@ fn what_runs_out_is_told_with_its_hours() {
     let crowd = judged(&minute(|i| [10, 0, 1, i]), owner);
     assert_eq!(forecast(&crowd[0]), (Some(1.0 / 60.0), None));
 }
+
+#[test]
+fn what_is_dead_takes_no_port() {
+    let mut table = minute(|_| [10, 0, 0, 1]);
+    let open = table.open();
+    let open: Vec<_> = open
+        .filter_map(|c| Some((c.id.sock, c.ends(), c.owner?)))
+        .collect();
+    for (sock, ends, task) in open {
+        let event = Event::State {
+            at: BootTime::from_ns(60 * SECOND),
+            sock,
+            ends,
+            old: State::Established,
+            new: State::Close,
+            how: Default::default(),
+            task,
+        };
+        table.apply(&event, |_, _, _| {});
+    }
+    let groups = judged(&table, GroupOwner::default());
+    assert_eq!(groups.iter().map(|group| group.live).sum::<u64>(), 60);
+    assert!(groups.iter().all(|group| group.forecast.ports.is_none()));
+}
