@@ -392,11 +392,16 @@ impl Connection {
         }
     }
 
-    /// Milliseconds since it was opened; `None` if that was before the trace.
+    /// Milliseconds since it was opened, or, once it has ended, from then to its end: for a
+    /// dead one that a program still holds that is to come. `None` if it was opened before
+    /// the trace.
     #[must_use]
     pub fn age_ms(&self, now: BootTime) -> Option<u64> {
-        self.opened_at
-            .map(|at| self.end.at.unwrap_or(now).ms_since(at))
+        let until = match self.is_live() {
+            true => now,
+            false => self.end.at.unwrap_or(now),
+        };
+        self.opened_at.map(|at| until.ms_since(at))
     }
 
     /// Milliseconds in the present state: exact where the transition was seen,

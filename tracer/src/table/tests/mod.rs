@@ -216,8 +216,11 @@ fn a_reset_is_told_from_a_timeout_and_leaves_the_fd() {
         assert_eq!(script.last().end.by, Some(by));
         assert_eq!(script.last().end.error, errno);
         assert_eq!(script.table.live(), 1, "the fd is still held");
+        let later = BootTime::from_ns(1_000 * MS);
+        assert_eq!(script.last().age_ms(later), Some(999), "its age goes on");
         script.gone(7);
         assert_eq!(script.table.live(), 0);
+        assert!(script.last().age_ms(later) < Some(10));
     }
 }
 
