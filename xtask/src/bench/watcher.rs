@@ -60,7 +60,7 @@ const COUNTERS: Watcher = Watcher {
 /// What a tracer pays at least that remembers each socket, whatever of it: when it last
 /// moved, here.
 const MEMORY: Watcher = Watcher {
-    name: "when each socket moved",
+    name: "a time per socket",
     program: Some("bpftrace"),
     args: &[
         "-e",
