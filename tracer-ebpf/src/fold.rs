@@ -293,7 +293,7 @@ pub fn begins_with_phase(turn: Turn, sock: u64, addresses: &Addresses, phase: Ph
     let Some(blank) = BLANKS.get_ptr_mut(turn as u32 + 2) else {
         return false;
     };
-    // SAFETY: as in `begins_with_open`, but that a softirq runs here; those do not nest.
+    // SAFETY: as in `begins_with_open`; mostly in a softirq, and those do not nest.
     let blank = unsafe { &mut *blank };
     let header = Header {
         ts_ns: phase.ts_ns,

@@ -37,8 +37,8 @@ pub(super) fn of(snapshot: &Snapshot, ephemeral_ports: u32) -> Host {
             }
             _ => {}
         }
-        let takes_port = !is_served && socket.state != State::Listen && !socket.is_unconnected();
-        if takes_port && socket.state.has_port() {
+        let is_client = !is_served && socket.state != State::Listen && !socket.is_unconnected();
+        if is_client && socket.state.has_port() {
             *host.used_ports.entry((netns, remote)).or_insert(0) += 1;
         }
     }
