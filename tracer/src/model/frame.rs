@@ -56,8 +56,9 @@ pub enum Reach {
     Whole,
     /// Not to where it begins: code could not be unwound, or it is too deep.
     CutShort,
-    /// As far as frame pointers happen to show it, which does not tell call sites apart.
-    NotCopied,
+    /// As far as happened to be found out, which does not tell call sites apart: what
+    /// frame pointers show, or what could be read of a process that was ending.
+    Unknown,
 }
 
 /// The frames of a call stack.
@@ -73,7 +74,7 @@ impl CallFrames {
     /// A number for its code; `None` where that is not known well enough.
     #[must_use]
     pub fn code(&self) -> Option<u64> {
-        (self.reach != Reach::NotCopied).then(|| code(&self.frames))
+        (self.reach != Reach::Unknown).then(|| code(&self.frames))
     }
 }
 

@@ -72,6 +72,14 @@ struct Job {
     at: BootTime,
 }
 
+impl Job {
+    /// Where the process was in its code. There is a copy, or an address.
+    fn innermost(&self) -> u64 {
+        let copied = self.copy.as_ref().map(|copy| copy.registers.ip);
+        copied.or(self.addresses.first().copied()).unwrap_or(0)
+    }
+}
+
 /// What has been named.
 #[derive(Default)]
 struct Results {

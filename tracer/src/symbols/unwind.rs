@@ -119,6 +119,7 @@ impl Worker {
             process.open_mapped(&path, device, inode)
         })?;
         let walked = self.service.ask(&file, &walk, Walked::decode);
+        self.missed |= walked.is_err();
         if walked.is_err() && self.mute.len() < MAX_MUTE {
             // One that the helper dies of is not asked for each stack anew.
             self.mute.insert((device, inode));

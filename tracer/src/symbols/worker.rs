@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
@@ -59,6 +59,9 @@ pub(super) struct Worker {
     /// Files that do not say how their code is unwound.
     pub(super) mute: FxHashSet<((u32, u32), u64)>,
     left_behind: usize,
+    /// Whether something of the stack in hand could not be found out that may be found
+    /// out of the next one of the same code.
+    pub(super) missed: bool,
 }
 
 impl Worker {
@@ -81,11 +84,12 @@ impl Worker {
 
     /// What a stack is called by.
     fn name(&mut self, job: &Job) -> CallFrames {
+        self.missed = false;
         let Ok(process) = self.process(job) else {
             // It has ended: as many frames as there were, without a name.
             return CallFrames {
                 frames: job.addresses.iter().map(|_| Frame::default()).collect(),
-                reach: Reach::CutShort,
+                reach: Reach::Unknown,
             };
         };
         let (addresses, reach) = match (&job.copy, job.call_stack.stack.is_chain()) {
@@ -97,10 +101,11 @@ impl Worker {
                 };
                 (way.addresses, reach)
             }
-            (None, true) => (job.addresses.clone(), Reach::NotCopied),
+            (None, true) => (job.addresses.clone(), Reach::Unknown),
             (None, false) => (job.addresses.clone(), Reach::Whole),
         };
         let frames = self.frames(&process, &addresses).into();
+        let reach = if self.missed { Reach::Unknown } else { reach };
         CallFrames { frames, reach }
     }
 
@@ -220,23 +225,25 @@ impl Worker {
             self.left_behind < MAX_LEFT_BEHIND,
             "too many files do not open"
         );
-        let process = Arc::clone(process);
+        let its = Arc::clone(process);
         let (sender, opened): (Sender<Result<File>>, _) = channel();
         thread::Builder::new()
             .name("open".to_owned())
-            .spawn(move || drop(sender.send(open(&process))))?;
-        opened.recv_timeout(OPENS_WITHIN).map_err(|error| {
+            .spawn(move || drop(sender.send(open(&its))))?;
+        let opened = opened.recv_timeout(OPENS_WITHIN).map_err(|error| {
             self.left_behind += 1;
+            self.missed = true;
             anyhow::Error::new(error).context("a file does not open")
-        })?
+        })?;
+        self.missed |= opened.is_err() && process.has_ended();
+        opened
     }
 
     /// The process of a job, from memory where that explains its addresses.
     fn process(&mut self, job: &Job) -> Result<Arc<Process>> {
         let pid = job.call_stack.pid;
         if let Some((looked, process)) = self.processes.get(&pid) {
-            let innermost = job.addresses.first().context("no address")?;
-            let explains = find(&process.mappings, innermost.saturating_sub(1)).is_some();
+            let explains = find(&process.mappings, job.innermost().saturating_sub(1)).is_some();
             let is_believed = explains || looked.elapsed() < MAPPED_ANEW;
             let has_ended = process.has_ended();
             if is_believed && !has_ended {
@@ -303,4 +310,56 @@ fn frames(names: Vec<Name>, module: Option<&Untrusted>, offset: Option<u64>) -> 
         offset: name.offset,
     };
     names.into_iter().map(frame).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{num::NonZeroU64, process};
+
+    use super::{super::Job, Reach, Worker};
+    use crate::{
+        clock::BootTime,
+        decode::{
+            StackId,
+            chain::{Chain, Registers, StackCopy},
+        },
+        snapshot::clocks,
+        table::site::CallStack,
+    };
+
+    fn job(pid: u32, addresses: Vec<u64>, copied_at: Option<u64>) -> Job {
+        Job {
+            call_stack: CallStack {
+                pid,
+                stack: StackId::of_chain(0).expect("a number"),
+            },
+            addresses,
+            copy: copied_at.map(|ip| StackCopy {
+                chain: Chain(NonZeroU64::MIN),
+                registers: Registers { ip, sp: 0, fp: 0 },
+                words: Vec::new(),
+            }),
+            at: clocks::boot_time(),
+        }
+    }
+
+    #[test]
+    fn a_copy_alone_shows_where_it_was_taken() {
+        let here = a_copy_alone_shows_where_it_was_taken as fn() as usize as u64;
+        let mut worker = Worker::default();
+        worker.name(&job(process::id(), vec![here], None));
+        // The kernel had no place for what frame pointers show.
+        let named = worker.name(&job(process::id(), Vec::new(), Some(here + 1)));
+        assert!(named.frames[0].module.is_some(), "{named:?}");
+    }
+
+    #[test]
+    fn of_a_process_that_has_ended_nothing_tells_its_code() {
+        let mut job = job(process::id(), vec![1, 2], None);
+        // Another had the number then.
+        job.at = BootTime::from_ns(1);
+        let named = Worker::default().name(&job);
+        assert_eq!((named.frames.len(), named.reach), (2, Reach::Unknown));
+        assert_eq!(named.code(), None);
+    }
 }

@@ -36,7 +36,11 @@ fn only<'a>(mut groups: impl Iterator<Item = &'a Value>) -> Result<&'a Value> {
     let group = groups.next().context("there is none")?;
     match groups.next() {
         None => Ok(group),
-        Some(_) => bail!("there are several"),
+        Some(other) => bail!(
+            "there are several: of {} and {}",
+            group["site"],
+            other["site"]
+        ),
     }
 }
 
