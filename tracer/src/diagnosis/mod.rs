@@ -124,6 +124,14 @@ pub struct Verdict {
     pub affected: usize,
 }
 
+impl Verdict {
+    /// The peer that it blames is the owner itself.
+    pub fn turn_on_owner(&mut self) {
+        self.fault = Some(Fault::LocalApp);
+        self.why.push_str("; both ends are in this one process");
+    }
+}
+
 /// The queue of one listening socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {

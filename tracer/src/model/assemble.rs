@@ -10,7 +10,7 @@ use rustc_hash::FxHasher;
 use crate::{
     clock::{BootTime, WallClock},
     diagnosis::{
-        Case, Class, Host, Verdict,
+        Case, Class, Fault, Host, Verdict,
         forecast::{Forecast, Supply},
         judge, p_value, rank,
         runtime::Runtime,
@@ -19,6 +19,7 @@ use crate::{
     model::{
         connection::{Connection, endpoint},
         frame::{self, CallFrames, Frame, Reach},
+        neighbours::Neighbours,
         report::{CodeSite, Count, Group, GroupOwner, Left, Summary},
         untrusted::Untrusted,
     },
@@ -84,6 +85,11 @@ pub fn groups(
             findings.push(finding);
         }
     }
+    let blame_peers = findings.iter().filter(|finding| finding.blames_peer());
+    let neighbours = Neighbours::of(
+        table,
+        blame_peers.flat_map(|finding| finding.site.live.iter().copied()),
+    );
     let mut groups: Vec<Group> = findings
         .into_iter()
         .map(|finding| {
@@ -91,7 +97,7 @@ pub fn groups(
                 key, tally, live, ..
             } = &finding.site;
             let code = code_site(key, tally, live, &frames_of);
-            group(finding, code, moment)
+            group(finding, code, &neighbours, moment)
         })
         .collect();
     groups.sort_by_cached_key(|group| {
@@ -230,6 +236,10 @@ struct Finding<'a> {
 }
 
 impl Finding<'_> {
+    fn blames_peer(&self) -> bool {
+        self.verdict.fault == Some(Fault::Peer)
+    }
+
     /// Whether it is a client's, without a say of its own and with few connections.
     fn is_thin(&self) -> bool {
         let is_silent = matches!(self.verdict.class, Class::Healthy | Class::Unknown);
@@ -295,16 +305,31 @@ pub fn summary(table: &Table, groups: &[Group], all: bool) -> Summary {
     }
 }
 
-fn group(finding: Finding<'_>, code: CodeSite, moment: Moment<'_>) -> Group {
+fn group(
+    finding: Finding<'_>,
+    code: CodeSite,
+    neighbours: &Neighbours,
+    moment: Moment<'_>,
+) -> Group {
+    let other_ends = match finding.blames_peer() {
+        true => neighbours.at_other_end(&finding.site.live),
+        false => Vec::new(),
+    };
     let Finding {
         site,
-        verdict,
+        mut verdict,
         owner,
         forecast,
     } = finding;
     let Site {
         key, tally, live, ..
     } = &site;
+    if let [other] = &other_ends[..]
+        && other.pid == key.pid
+        && other.connections == live.len() as u64
+    {
+        verdict.turn_on_owner();
+    }
     let mut states = BTreeMap::new();
     for connection in live {
         *states.entry(connection.state).or_insert(0) += 1;
@@ -321,6 +346,7 @@ fn group(finding: Finding<'_>, code: CodeSite, moment: Moment<'_>) -> Group {
         remote,
         local_port,
         site: code,
+        other_ends,
         live: live.len() as u64,
         opened: tally.opened,
         closed: tally.closed,

@@ -6,6 +6,7 @@ pub mod connection;
 pub mod event;
 pub mod fields;
 pub mod frame;
+mod neighbours;
 pub mod report;
 pub mod tables;
 pub mod timeline;

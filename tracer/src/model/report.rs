@@ -88,6 +88,17 @@ impl CodeSite {
     }
 }
 
+/// A program of this host at the other end of a group's connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherEnd {
+    /// Process id.
+    pub pid: u32,
+    /// Name.
+    pub comm: Untrusted,
+    /// How many of the live ones it has the other end of, or should accept.
+    pub connections: u64,
+}
+
 /// Connections of one owner to one end, and what is said of them.
 #[derive(Clone, Debug)]
 pub struct Group {
@@ -103,6 +114,9 @@ pub struct Group {
     pub local_port: u16,
     /// Opened by which code.
     pub site: CodeSite,
+    /// Where the peer must act: which programs of this host that is, most connections
+    /// first; empty where it is elsewhere, or is not watched.
+    pub other_ends: Vec<OtherEnd>,
     /// Open now.
     pub live: u64,
     /// Opened during the watch.

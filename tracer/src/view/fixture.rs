@@ -14,7 +14,8 @@ use crate::{
         event::{Event, EventName},
         frame::Frame,
         report::{
-            Check, CodeSite, Count, Doctor, Group, GroupOwner, Leaks, Left, Loss, Status, Summary,
+            Check, CodeSite, Count, Doctor, Group, GroupOwner, Leaks, Left, Loss, OtherEnd, Status,
+            Summary,
         },
         untrusted::Untrusted,
     },
@@ -207,6 +208,11 @@ fn group(name: &str, verdict: Verdict, connections: Vec<Connection>) -> Group {
             ],
             opened_before_start: false,
         },
+        other_ends: vec![OtherEnd {
+            pid: 4243,
+            comm: Untrusted::from(name),
+            connections: live.div_ceil(2),
+        }],
         live,
         opened: 40,
         closed: 40 - live.min(40),
@@ -278,6 +284,7 @@ fn healthy() -> Group {
             opened_before_start: true,
             ..CodeSite::default()
         },
+        other_ends: Vec::new(),
         inherited: 1,
         oldest_age_ms: None,
         forecast: Forecast::default(),

@@ -153,6 +153,11 @@ fn connects_to_a_full_accept_queue() -> Result<()> {
     assert_eq!(group["live"], 4);
     let states = serde_json::json!({"ESTABLISHED": 1, "SYN_SENT": 3});
     assert_eq!(group["states"], states);
+    // Who does not accept them.
+    let others = list(group, "other_ends")?;
+    assert_eq!(others.len(), 1, "{group}");
+    assert_eq!(others[0]["pid"], scene.pids["full"]);
+    assert_eq!(others[0]["connections"], 4);
     Ok(())
 }
 

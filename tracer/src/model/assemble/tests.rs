@@ -1,9 +1,12 @@
 use super::*;
 use crate::{
     decode::{Comm, Ends, Event, Owner as Task},
-    diagnosis::{forecast::Supply, rules::idle_growth},
+    diagnosis::{
+        forecast::Supply,
+        rules::{idle_growth, peer_not_reading},
+    },
     reconcile::Socket,
-    table::connection::Sample,
+    table::connection::{ConnId, Sample, Timer},
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -157,4 +160,79 @@ fn what_is_dead_takes_no_port() {
     let groups = judged(&table, GroupOwner::default());
     assert_eq!(groups.iter().map(|group| group.live).sum::<u64>(), 60);
     assert!(groups.iter().all(|group| group.forecast.ports.is_none()));
+}
+
+/// A client that has waited for half a minute to send, and the other end's owner.
+fn blocked(reader: u32) -> Table {
+    let mut table = Table::new(false, false);
+    table.begin_snapshot();
+    let ends = [([127, 0, 0, 1], 40_000).into(), ([127, 0, 0, 1], 80).into()];
+    for (sock, pid, role) in [(1, 9, Role::Client), (2, reader, Role::Server)] {
+        let [local, remote] = match role {
+            Role::Client => ends,
+            _ => [ends[1], ends[0]],
+        };
+        let ends = Ends {
+            local,
+            remote,
+            netns: 1,
+        };
+        let owner = Task {
+            pid,
+            tid: None,
+            uid: 0,
+            comm: Comm::from(b"app".as_slice()),
+            fd: Some(5),
+            stack: None,
+        };
+        let id = ConnId {
+            sock,
+            generation: 0,
+        };
+        table.adopt(id, ends, role, State::Established, Some(owner), false);
+        let sends = role == Role::Client;
+        let socket = Socket {
+            cookie: sock,
+            ends,
+            state: State::Established,
+            is_mini: false,
+            uid: 0,
+            sample: Sample {
+                at: BootTime::from_ns(60 * SECOND),
+                inode: 7,
+                send_q: if sends { 100_000 } else { 0 },
+                timer: if sends {
+                    Timer::ZeroWindow
+                } else {
+                    Timer::None
+                },
+                data_sent_ms: Some(50_000).into(),
+                data_received_ms: Some(50_000).into(),
+                ..Sample::default()
+            },
+            figures: Default::default(),
+        };
+        table.measure(sock, &socket, &[]);
+    }
+    table.end_snapshot(Default::default());
+    table
+}
+
+#[test]
+fn a_peer_that_must_act_is_named_where_it_is_on_this_host() {
+    let client = |reader| {
+        let mut groups = judged(&blocked(reader), GroupOwner::default());
+        groups.retain(|group| group.role == Role::Client);
+        groups.pop().expect("the client's")
+    };
+    let apart = client(10);
+    assert_eq!(apart.verdict.code, peer_not_reading::CODE);
+    assert_eq!(apart.verdict.fault, Some(Fault::Peer));
+    let pids: Vec<_> = apart.other_ends.iter().map(|end| end.pid).collect();
+    assert_eq!(pids, [10]);
+    // Both ends are its own.
+    let alone = client(9);
+    assert_eq!(alone.verdict.fault, Some(Fault::LocalApp));
+    let why = &alone.verdict.why;
+    assert!(why.ends_with("both ends are in this one process"), "{why}");
 }

@@ -8,7 +8,7 @@ use crate::{
     diagnosis::{Verdict, forecast::Forecast, runtime::Runtime},
     model::{
         frame::Frame,
-        report::{Group, Leaks, Loss, Summary},
+        report::{self, Group, Leaks, Loss, Summary},
     },
     tcp::{Role, State},
     view::json::{Rows, Window, raw, time},
@@ -35,6 +35,7 @@ pub(super) struct Finding<'a> {
     remote: &'a str,
     local_port: u16,
     site: Site<'a>,
+    other_ends: Vec<OtherEnd<'a>>,
     live: u64,
     opened: u64,
     closed: u64,
@@ -58,6 +59,13 @@ struct Owner<'a> {
     runtime: Option<Runtime>,
     fds_used: Option<u64>,
     fds_limit: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct OtherEnd<'a> {
+    pid: u32,
+    comm: &'a str,
+    connections: u64,
 }
 
 #[derive(Serialize)]
@@ -92,6 +100,16 @@ impl<'a> Document<'a> {
     }
 }
 
+impl<'a> OtherEnd<'a> {
+    fn new(end: &'a report::OtherEnd) -> Self {
+        Self {
+            pid: end.pid,
+            comm: end.comm.raw(),
+            connections: end.connections,
+        }
+    }
+}
+
 impl<'a> Finding<'a> {
     pub(super) fn new(group: &'a Group) -> Self {
         let text = |frame: &Frame| frame.text().raw().to_owned();
@@ -119,6 +137,7 @@ impl<'a> Finding<'a> {
                 cut_short: group.site.cut_short,
                 opened_before_start: group.site.opened_before_start,
             },
+            other_ends: group.other_ends.iter().map(OtherEnd::new).collect(),
             live: group.live,
             opened: group.opened,
             closed: group.closed,

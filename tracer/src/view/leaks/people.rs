@@ -6,7 +6,10 @@ use jiff::Timestamp;
 
 use super::{
     LeaksOptions,
-    words::{closing, counts, end, is_finding, left, number_of, owner, running_out},
+    words::{
+        OTHER_ENDS_SHOWN, closing, counts, end, is_finding, left, number_of, other_ends, owner,
+        running_out,
+    },
 };
 use crate::{
     diagnosis::{Class, Evidence, explain, forecast::Supply},
@@ -119,6 +122,14 @@ fn block(
         page.labelled("   left   ", left)?;
     }
     site(page, group, options)?;
+    let shown = if options.verbose {
+        usize::MAX
+    } else {
+        OTHER_ENDS_SHOWN
+    };
+    for other in other_ends(group, shown) {
+        page.labelled("   peer   ", other)?;
+    }
     page.labelled("   why    ", &verdict.why)?;
     page.labelled("   fix    ", &verdict.fix)?;
     for (what, supply) in [

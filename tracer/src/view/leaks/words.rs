@@ -57,6 +57,31 @@ pub(in crate::view) fn process(
     }
 }
 
+/// Programs at the other end that are named: enough to see whether it is one or many.
+pub(in crate::view) const OTHER_ENDS_SHOWN: usize = 3;
+
+/// Where the peer must act: the programs of this host that are it, but for those past
+/// `shown`, which are counted.
+pub(in crate::view) fn other_ends(group: &Group, shown: usize) -> Vec<String> {
+    let all = group.other_ends.iter();
+    let mut lines: Vec<_> = all
+        .take(shown)
+        .map(|end| {
+            let name = process(Some(&end.comm), Some(end.pid), 1);
+            let (of, live) = (end.connections, group.live);
+            format!("{name}, on this host: the other end of {of} of {live}")
+        })
+        .collect();
+    let more = group.other_ends.len() - lines.len();
+    if more > 0 {
+        lines.push(format!(
+            "… and {} on this host",
+            count(more as u64, "more program")
+        ));
+    }
+    lines
+}
+
 /// What the owner is to whom.
 pub(in crate::view) fn end(group: &Group) -> String {
     side(group.role, &group.remote, group.local_port)

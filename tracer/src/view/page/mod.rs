@@ -15,7 +15,9 @@ use sha2::{Digest as _, Sha256};
 use self::chart::{AgesChart, Curve};
 use super::{
     drawn::Drawn,
-    leaks::words::{closing, counts, end, is_finding, left, owner, running_out},
+    leaks::words::{
+        OTHER_ENDS_SHOWN, closing, counts, end, is_finding, left, other_ends, owner, running_out,
+    },
     table::{clock, shown},
     text::{between, count, loss_reasons},
     timeline::mark_letter,
@@ -242,9 +244,13 @@ fn lines(group: &Group, report: &Leaks) -> Vec<(&'static str, String)> {
         ("Count", Some(counts(group))),
         ("Left", left(group, report.window.1)),
         ("Site", place),
+    ];
+    let others = other_ends(group, OTHER_ENDS_SHOWN);
+    lines.extend(others.into_iter().map(|other| ("Peer", Some(other))));
+    lines.extend([
         ("Why", Some(safe(&verdict.why))),
         ("Fix", Some(safe(&verdict.fix))),
-    ];
+    ]);
     lines.extend(limits);
     lines.extend([
         ("Program", text(&owner.exe)),
