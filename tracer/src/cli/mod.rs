@@ -107,6 +107,8 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
     let text = error.to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let form = lines.clone().find_map(|line| line.strip_prefix("Usage: "));
+    let form = form.unwrap_or("tcpleak");
     let what = lines
         .next()
         .unwrap_or("wrong usage")
@@ -119,7 +121,15 @@ fn usage(error: &clap::Error) -> ExitCode {
             None => format!(" {line}"),
         })
         .collect();
-    say(&format!("{what}{more} (see tcpleak --help)"));
+    // A command of somebody else's that is not told from our own arguments.
+    let form_too = match form.contains(" -- ") {
+        true => format!("; use: {form}"),
+        false => String::new(),
+    };
+    let is_name = |word: &&str| word.starts_with(|c: char| c.is_ascii_lowercase());
+    let command: Vec<&str> = form.split(' ').take_while(is_name).collect();
+    let command = command.join(" ");
+    say(&format!("{what}{more}{form_too} (see {command} --help)"));
     ExitCode::from(USAGE)
 }
 

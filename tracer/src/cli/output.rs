@@ -3,7 +3,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, BufWriter, IsTerminal, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
@@ -24,8 +24,8 @@ pub(super) enum Sink {
     Stdout,
     /// Standard error, where standard output is another program's.
     Stderr,
-    /// A file, emptied at the first write.
-    File(Option<File>),
+    /// A file, emptied at the first write, and its name.
+    File(Option<File>, PathBuf),
 }
 
 impl Sink {
@@ -49,7 +49,7 @@ impl Sink {
     pub(super) fn file(path: &Path) -> Result<Self> {
         keep_recording(path)?;
         let file = open(path).with_context(|| format!("cannot write to {}", path.display()))?;
-        Ok(Self::File(Some(file)))
+        Ok(Self::File(Some(file), path.to_owned()))
     }
 
     /// Writes a whole document to it.
@@ -71,15 +71,15 @@ impl Sink {
     /// Where the file cannot be emptied.
     pub(super) fn writer(&mut self) -> io::Result<Box<dyn Write + Send>> {
         Ok(match self {
-            Self::Stdout => Box::new(BufWriter::new(Named(io::stdout()))),
-            Self::Stderr => Box::new(BufWriter::new(Named(io::stderr()))),
-            Self::File(file) => match file.take() {
+            Self::Stdout => named(io::stdout(), "the output".to_owned()),
+            Self::Stderr => named(io::stderr(), "the output".to_owned()),
+            Self::File(file, path) => match file.take() {
                 Some(file) => {
                     // A pipe or device has no length.
                     if file.metadata()?.is_file() {
                         file.set_len(0)?;
                     }
-                    Box::new(BufWriter::new(Named(file)))
+                    named(file, path.display().to_string())
                 }
                 None => Box::new(io::sink()),
             },
@@ -102,7 +102,7 @@ impl Sink {
         match self {
             Self::Stdout => io::stdout().is_terminal(),
             Self::Stderr => io::stderr().is_terminal(),
-            Self::File(_) => false,
+            Self::File(..) => false,
         }
     }
 
@@ -121,22 +121,28 @@ impl Sink {
     }
 }
 
-/// A stream whose errors say what failed.
-struct Named<W>(W);
+/// A stream whose errors say what failed: it is called by the second.
+struct Named<W>(W, String);
 
-impl<W: Write> Write for Named<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes).map_err(name)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush().map_err(name)
+impl<W> Named<W> {
+    /// The kind stays: it tells a closed pipe from a full disk, and what to retry.
+    fn name(&self, error: &io::Error) -> io::Error {
+        io::Error::new(error.kind(), format!("cannot write {}: {error}", self.1))
     }
 }
 
-/// The kind stays: it tells a closed pipe from a full disk, and what to retry.
-fn name(error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("cannot write the output: {error}"))
+impl<W: Write> Write for Named<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(|error| self.name(&error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(|error| self.name(&error))
+    }
+}
+
+fn named(stream: impl Write + Send + 'static, called: String) -> Box<dyn Write + Send> {
+    Box::new(BufWriter::new(Named(stream, called)))
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -150,7 +156,7 @@ fn open(path: &Path) -> io::Result<File> {
 fn terminal_width(sink: &Sink) -> usize {
     let terminal = match sink {
         Sink::Stderr => console::Term::stderr(),
-        Sink::Stdout | Sink::File(_) => console::Term::stdout(),
+        Sink::Stdout | Sink::File(..) => console::Term::stdout(),
     };
     let (_, columns) = terminal.size_checked().unwrap_or((0, 0));
     match usize::from(columns) {

@@ -222,9 +222,20 @@ impl Disk {
     }
 }
 
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // It was closed, or nothing came of it and its file is to go.
+        if self.jobs.take().is_some() {
+            let _ = self.wait();
+        }
+    }
+}
+
 /// The files written so far.
 struct Files {
     place: Place,
+    /// Nobody had the first file before.
+    is_new: bool,
     file: File,
     /// Bytes of whole blocks in it.
     len: u64,
@@ -249,8 +260,10 @@ impl Files {
         }
         let first = name(place, 0);
         keep_recording(&first)?;
+        let is_new = !first.exists();
         Ok(Self {
             place: place.clone(),
+            is_new,
             file: create(&first).with_context(|| format!("cannot write to {}", first.display()))?,
             len: 0,
             number: 0,
@@ -274,6 +287,10 @@ impl Files {
                 // Only now: who sees it counted asks why.
                 state.left_out.fetch_add(1, Ordering::Relaxed);
             }
+        }
+        if self.is_new && self.number == 0 && self.len == 0 {
+            // Nothing came of it. Whoever finds the file would take it for a recording.
+            let _ = fs::remove_file(&self.kept[0]);
         }
     }
 

@@ -86,6 +86,11 @@ fn a_full_disk_is_said_in_one_line() -> Result<()> {
             "{said}"
         );
     }
+    // A file goes by its name.
+    let output = tcpleak("ps --format json -o /dev/full").output()?;
+    assert_one_line(&output, 1, "ps -o /dev/full")?;
+    let said = text(&output.stderr)?;
+    assert!(said.contains("cannot write /dev/full: No space"), "{said}");
     // Nobody to tell is no reason to panic.
     assert_eq!(tcpleak("frob").stderr(full()?).status()?.code(), Some(2));
     let nowhere = tcpleak("ps").stdout(full()?).stderr(full()?).status()?;

@@ -160,6 +160,19 @@ fn a_file_that_is_full_says_so_once_it_is_written() -> Result<()> {
 }
 
 #[test]
+fn a_recording_of_which_nothing_came_leaves_no_file() -> Result<()> {
+    let folder = TempDir::new()?;
+    let path = folder.path().join("a");
+    drop(Disk::open(file(&path))?);
+    assert!(!path.exists());
+    // What was there before is not ours.
+    fs::write(&path, "")?;
+    drop(Disk::open(file(&path))?);
+    assert!(path.exists());
+    Ok(())
+}
+
+#[test]
 fn a_full_disk_costs_what_does_not_fit_and_says_so() -> Result<()> {
     let place = file(Path::new("/dev/full"));
     let mut live = Live::start(place)?;

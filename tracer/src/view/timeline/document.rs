@@ -18,6 +18,7 @@ pub(super) struct Document<'a> {
     host: &'a str,
     window: Window,
     loss: &'a Loss,
+    damaged: bool,
     left_out: u64,
     sites: Vec<SiteOf<'a>>,
 }
@@ -52,6 +53,7 @@ impl<'a> Document<'a> {
             host: timeline.host.raw(),
             window: Window::new(timeline.window),
             loss: &timeline.loss,
+            damaged: timeline.loss.is_damaged,
             left_out: timeline.left_out,
             sites: sites.collect(),
         }
