@@ -26,6 +26,9 @@ pub struct Registers {
     pub fp: u64,
 }
 
+/// Bytes of a page on x86-64, where stacks are copied.
+const PAGE: u64 = 4_096;
+
 /// A copy of a task's stack. It holds whatever the program keeps there: it goes
 /// nowhere but to the helper, and is dropped once it is unwound.
 #[derive(PartialEq, Eq)]
@@ -51,6 +54,14 @@ impl StackCopy {
     #[must_use]
     pub fn word(&self, address: u64) -> Option<u64> {
         word(&self.words, self.registers.sp, address)
+    }
+
+    /// Whether the page after the stack pointer's was not there to be copied: the kernel
+    /// was moving it, or the stack ends there.
+    #[must_use]
+    pub const fn is_one_page(&self) -> bool {
+        let page = PAGE - self.registers.sp % PAGE;
+        self.words.len() as u64 * 8 <= page
     }
 }
 
@@ -129,6 +140,20 @@ mod tests {
             assert_eq!(copy.word(outside), None);
         }
         assert!(!format!("{copy:?}").contains('7'), "{copy:?}");
+        assert!(copy.is_one_page());
+    }
+
+    #[test]
+    fn a_copy_of_two_pages_is_not_one_of_one() {
+        let copied = |sp, words| StackCopy {
+            chain: Chain(NonZeroU64::MIN),
+            registers: Registers { ip: 0, sp, fp: 0 },
+            words: vec![0; words],
+        };
+        assert!(copied(0x1ff8, 1).is_one_page());
+        assert!(!copied(0x1ff8, 513).is_one_page());
+        assert!(copied(0x1000, 512).is_one_page());
+        assert!(!copied(0x1000, 1_024).is_one_page());
     }
 
     #[test]

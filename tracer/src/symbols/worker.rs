@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    mem,
     sync::{
         Arc,
         mpsc::{Receiver, Sender, channel},
@@ -97,6 +98,7 @@ impl Worker {
                 let way = self.unwind(&process, copy, &job.addresses);
                 let reach = match way.is_whole {
                     true => Reach::Whole,
+                    false if copy.is_one_page() => Reach::Unknown,
                     false => Reach::CutShort,
                 };
                 (way.addresses, reach)
@@ -221,6 +223,8 @@ impl Worker {
         process: &Arc<Process>,
         open: impl FnOnce(&Process) -> Result<File> + Send + 'static,
     ) -> Result<File> {
+        // Until it is known that it is this file's own fault.
+        let missed = mem::replace(&mut self.missed, true);
         anyhow::ensure!(
             self.left_behind < MAX_LEFT_BEHIND,
             "too many files do not open"
@@ -232,10 +236,9 @@ impl Worker {
             .spawn(move || drop(sender.send(open(&its))))?;
         let opened = opened.recv_timeout(OPENS_WITHIN).map_err(|error| {
             self.left_behind += 1;
-            self.missed = true;
             anyhow::Error::new(error).context("a file does not open")
         })?;
-        self.missed |= opened.is_err() && process.has_ended();
+        self.missed = missed || (opened.is_err() && process.has_ended());
         opened
     }
 
