@@ -199,7 +199,8 @@ impl Fold {
         self.is_there()
     }
 
-    /// Takes in who accepted it. False where somebody has before, or it is left.
+    /// Takes in who accepted it, and its fd where that comes apart. False where somebody
+    /// else has before, or it is left.
     #[inline(always)]
     pub fn adds_accept(self, taker: &Taker) -> bool {
         if !self.takes(taker.header.ts_ns) {
@@ -207,8 +208,15 @@ impl Fold {
         }
         // SAFETY: as in `connect_returned`.
         let fold = unsafe { &mut *self.at };
-        if fold.opened != opened::NOT || fold.accepted_ns != 0 {
+        if fold.opened != opened::NOT {
             return false;
+        }
+        if fold.accepted_ns != 0 {
+            let is_rest = fold.fd == NO_FD && fold.header.tid == taker.header.tid;
+            if is_rest {
+                fold.fd = taker.fd;
+            }
+            return is_rest && self.is_there();
         }
         fold.header.pid = taker.header.pid;
         fold.header.tid = taker.header.tid;

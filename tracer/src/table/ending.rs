@@ -87,6 +87,10 @@ impl Connection {
         }
         // No program closes a subflow: MPTCP does, and not by tcp_close.
         let hears_close = hears.close && !how.subflow;
+        // Only the peer's FIN leads there, whether that was heard of or not.
+        if matches!(old, State::CloseWait | State::LastAck) || new == State::LastAck {
+            self.end.by = Some(ClosedBy::Peer);
+        }
         match new {
             State::FinWait1 | State::LastAck => {
                 if hears_close {

@@ -1,10 +1,10 @@
 //! The books: what each site opened and ended. Pure.
 
-use std::num::NonZeroU32;
+use std::{mem, num::NonZeroU32};
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
-use super::{Entry, Origin};
+use super::{Entry, MAX_CONNECTIONS, Origin};
 use crate::{
     clock::BootTime,
     decode::{Comm, Owner},
@@ -22,34 +22,59 @@ const MAX_POINTS: usize = 64;
 /// share one.
 const MAX_EXITED: usize = 4_096;
 
-/// Sites of living processes that are kept apart. A crawler or proxy meets more
-/// ends than that; those it has no connection to any more are then summed up.
+/// Sites of living processes without a live connection that are kept apart. Crawlers and
+/// proxies meet more ends than that; those they have no connection to any more are then
+/// summed up.
 const MAX_SITES: usize = 65_536;
 
-/// A site's place in the books, from 1: one that is not known takes no more room.
+/// A site's place in the books, from 1: one that is not known takes no more room. Above
+/// it, how many sites had the place before: who ended keeps the index of a site that may
+/// be gone, and whose place another has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SiteIndex(NonZeroU32);
 
+/// Bits of an index that are the place.
+const PLACE_BITS: u32 = 22;
+
+// Each connection may have a site of its own, beside those that have none any more.
+const _: () = assert!(MAX_CONNECTIONS + 2 * MAX_SITES < 1 << PLACE_BITS);
+
 impl SiteIndex {
-    fn of_place(place: usize) -> Self {
-        // MAX_CONNECTIONS bounds this far below 2^32.
-        let place = u32::try_from(place).unwrap_or(u32::MAX);
-        Self(NonZeroU32::MIN.saturating_add(place))
+    fn new(place: usize, before: u32) -> Self {
+        let place = u32::try_from(place)
+            .unwrap_or(u32::MAX)
+            .min((1 << PLACE_BITS) - 2);
+        Self(NonZeroU32::MIN.saturating_add(before << PLACE_BITS | place))
     }
 
     const fn place(self) -> usize {
-        self.0.get() as usize - 1
+        (self.0.get() & ((1 << PLACE_BITS) - 1)) as usize - 1
     }
+
+    const fn before(self) -> u32 {
+        self.0.get() >> PLACE_BITS
+    }
+}
+
+/// A place in the books.
+#[derive(Debug, Default)]
+struct Slot {
+    account: Option<(SiteKey, Tally)>,
+    /// How many sites had it before; begins anew once an index cannot tell.
+    before: u32,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Sites {
     keys: FxHashMap<SiteKey, SiteIndex>,
-    books: Vec<Option<(SiteKey, Tally)>>,
-    free: Vec<SiteIndex>,
+    books: Vec<Slot>,
+    /// Places that nobody has.
+    free: Vec<usize>,
+    /// Those of each process, and some that are no more.
     by_pid: FxHashMap<u32, Vec<SiteIndex>>,
-    /// Processes that have ended while the kernel was still closing theirs.
-    ending: FxHashSet<u32>,
+    /// Processes that have ended while the kernel was still closing theirs, and how many
+    /// sites they have left.
+    ending: FxHashMap<u32, usize>,
     /// The sites of ended processes, by name, and what was summed up of others.
     exited: FxHashMap<SiteKey, Tally>,
     /// Sites of living processes that were summed up for want of room.
@@ -98,29 +123,30 @@ impl Sites {
         self.summed_up
     }
 
-    /// Sums up the sites of a process that have no live connection.
-    fn make_room(&mut self, pid: u32) {
-        let indices = self.by_pid.remove(&pid).unwrap_or_default();
-        let (idle, busy): (Vec<_>, Vec<_>) = indices
-            .into_iter()
-            .partition(|&index| self.tally(index).is_none_or(|tally| tally.live() == 0));
-        for index in idle {
-            let slot = self.books.get_mut(index.place());
-            if let Some((key, tally)) = slot.and_then(Option::take) {
-                self.keys.remove(&key);
-                self.free.push(index);
-                self.summed_up += 1;
-                let end = ([0, 0, 0, 0], 0).into();
-                let stack = None;
-                self.fold(SiteKey { end, stack, ..key }, &tally);
-            }
+    /// Sums up the sites of living processes that have no live connection.
+    fn make_room(&mut self) {
+        let mut by_pid = mem::take(&mut self.by_pid);
+        for indices in by_pid.values_mut() {
+            indices.retain(|&index| match self.tally(index) {
+                None => false,
+                Some(tally) if tally.live() > 0 => true,
+                Some(_) => {
+                    if let Some((key, tally)) = self.take(index) {
+                        self.summed_up += 1;
+                        let end = ([0, 0, 0, 0], 0).into();
+                        let stack = None;
+                        self.fold(SiteKey { end, stack, ..key }, &tally);
+                    }
+                    false
+                }
+            });
         }
-        self.by_pid.insert(pid, busy);
+        self.by_pid = by_pid;
     }
 
     fn add(&mut self, key: SiteKey) -> SiteIndex {
         if self.keys.len() >= MAX_SITES + self.kept {
-            self.make_room(key.pid);
+            self.make_room();
             self.kept = self.keys.len();
         }
         let tally = Tally {
@@ -128,16 +154,13 @@ impl Sites {
             incomplete: self.has_gap,
             ..Tally::default()
         };
-        let index = match self.free.pop() {
-            Some(index) => index,
-            None => {
-                self.books.push(None);
-                SiteIndex::of_place(self.books.len() - 1)
-            }
-        };
-        if let Some(slot) = self.books.get_mut(index.place()) {
-            *slot = Some((key, tally));
+        let place = self.free.pop().unwrap_or(self.books.len());
+        if place == self.books.len() {
+            self.books.push(Slot::default());
         }
+        let slot = &mut self.books[place];
+        slot.account = Some((key, tally));
+        let index = SiteIndex::new(place, slot.before);
         self.keys.insert(key, index);
         // The pid is in use again.
         self.ending.remove(&key.pid);
@@ -145,17 +168,41 @@ impl Sites {
         index
     }
 
+    /// Live connections by the sites' own counts.
+    #[cfg(test)]
+    pub(super) fn live(&mut self) -> u64 {
+        self.tallies().map(|tally| tally.live()).sum()
+    }
+
+    /// A site with its account, while it has this index.
+    fn account(&self, index: SiteIndex) -> Option<&(SiteKey, Tally)> {
+        let slot = self.books.get(index.place())?;
+        let account = slot.account.as_ref();
+        account.filter(|_| slot.before == index.before())
+    }
+
     fn tally(&mut self, index: SiteIndex) -> Option<&mut Tally> {
-        self.books
-            .get_mut(index.place())?
-            .as_mut()
-            .map(|(_, tally)| tally)
+        let slot = self.books.get_mut(index.place())?;
+        let is_its = slot.before == index.before();
+        let account = slot.account.as_mut().filter(|_| is_its);
+        account.map(|(_, tally)| tally)
+    }
+
+    /// Takes a site out of the books.
+    fn take(&mut self, index: SiteIndex) -> Option<(SiteKey, Tally)> {
+        self.account(index)?;
+        let slot = self.books.get_mut(index.place())?;
+        slot.before = (slot.before + 1) % (1 << (u32::BITS - PLACE_BITS));
+        let account = slot.account.take()?;
+        self.keys.remove(&account.0);
+        self.free.push(index.place());
+        Some(account)
     }
 
     /// Whether a site is this owner's.
     pub(super) fn is_of(&self, site: SiteIndex, owner: &Owner) -> bool {
-        let entry = self.books.get(site.place()).and_then(Option::as_ref);
-        entry.is_some_and(|(key, _)| key.pid == owner.pid)
+        let account = self.account(site);
+        account.is_some_and(|(key, _)| key.pid == owner.pid)
     }
 
     /// Takes back an entry of a connection that turns out to be another owner's.
@@ -173,6 +220,7 @@ impl Sites {
                 tally.lingers_not(linger);
             }
         }
+        self.release(site);
     }
 
     pub(super) fn failed(&mut self, site: Option<SiteIndex>) {
@@ -182,15 +230,30 @@ impl Sites {
     }
 
     pub(super) fn leave(&mut self, site: Option<SiteIndex>, connection: &Connection) {
-        let Some(tally) = site.and_then(|index| self.tally(index)) else {
+        let Some(site) = site else {
+            return;
+        };
+        let Some(tally) = self.tally(site) else {
             return;
         };
         tally.note_end(connection);
-        let pid = site.and_then(|index| Some(self.books.get(index.place())?.as_ref()?.0.pid));
-        if let Some(pid) = pid
-            && self.ending.contains(&pid)
-        {
-            self.process_exited(pid);
+        self.release(site);
+    }
+
+    /// Folds a site without a live connection, where its process has ended.
+    fn release(&mut self, site: SiteIndex) {
+        let idle = self.account(site).filter(|(_, tally)| tally.live() == 0);
+        let Some((key, _)) = idle else {
+            return;
+        };
+        let pid = key.pid;
+        if let Some(left) = self.ending.get_mut(&pid) {
+            *left -= 1;
+            if *left == 0 {
+                self.ending.remove(&pid);
+                self.by_pid.remove(&pid);
+            }
+            self.exits(site);
         }
     }
 
@@ -205,14 +268,22 @@ impl Sites {
     /// gap is closed, not all was heard.
     pub(super) fn open_gap(&mut self) {
         self.has_gap = true;
-        let current = self.books.iter_mut().flatten().map(|(_, tally)| tally);
-        for tally in current.chain(self.exited.values_mut()) {
+        for tally in self.tallies() {
             tally.incomplete = true;
         }
     }
 
     pub(super) fn close_gap(&mut self) {
         self.has_gap = false;
+    }
+
+    fn tallies(&mut self) -> impl Iterator<Item = &mut Tally> {
+        let accounts = self
+            .books
+            .iter_mut()
+            .filter_map(|slot| slot.account.as_mut());
+        let current = accounts.map(|(_, tally)| tally);
+        current.chain(self.exited.values_mut())
     }
 
     /// Folds the sites of a process that has ended and left no connection into
@@ -223,27 +294,25 @@ impl Sites {
         };
         let mut kept = Vec::new();
         for index in indices {
-            let Some(slot) = self.books.get_mut(index.place()) else {
-                continue;
-            };
-            match slot.take() {
-                Some((key, tally)) if tally.live() == 0 => {
-                    self.keys.remove(&key);
-                    self.free.push(index);
-                    let (pid, stack) = (0, None);
-                    self.fold(SiteKey { pid, stack, ..key }, &tally);
-                }
-                held => {
-                    *slot = held;
-                    kept.push(index);
-                }
+            match self.tally(index) {
+                None => {}
+                Some(tally) if tally.live() == 0 => self.exits(index),
+                Some(_) => kept.push(index),
             }
         }
         if kept.is_empty() {
             self.ending.remove(&pid);
         } else {
+            self.ending.insert(pid, kept.len());
             self.by_pid.insert(pid, kept);
-            self.ending.insert(pid);
+        }
+    }
+
+    /// Folds a site of a process that has ended.
+    fn exits(&mut self, site: SiteIndex) {
+        if let Some((key, tally)) = self.take(site) {
+            let (pid, stack) = (0, None);
+            self.fold(SiteKey { pid, stack, ..key }, &tally);
         }
     }
 
@@ -271,8 +340,7 @@ impl Sites {
     pub(super) fn checkpoint(&mut self, at: BootTime) {
         thin_out(&mut self.marks);
         self.marks.push(at);
-        let current = self.books.iter_mut().flatten().map(|(_, tally)| tally);
-        for tally in current.chain(self.exited.values_mut()) {
+        for tally in self.tallies() {
             thin_out(&mut tally.curve);
             let point = Point {
                 at,
@@ -308,9 +376,7 @@ impl Sites {
             if leaves_nothing || connection.role == Role::Listener {
                 continue;
             }
-            let own = entry
-                .site
-                .and_then(|index| self.books.get(index.place())?.as_ref());
+            let own = entry.site.and_then(|index| self.account(index));
             let key = match own {
                 Some((key, _)) => *key,
                 None => {
@@ -328,7 +394,7 @@ impl Sites {
         let known = self
             .books
             .iter()
-            .flatten()
+            .filter_map(|slot| slot.account.as_ref())
             .map(|(key, tally)| (*key, tally.clone()));
         let exited = self.exited.iter().map(|(key, tally)| (*key, tally.clone()));
         let mut all: Vec<_> = known

@@ -7,7 +7,7 @@ use crate::{
     clock::BootTime,
     decode::{Circumstance, Event},
     table::Table,
-    tcp::{Role, State},
+    tcp::{OwnerKnown, Role, State},
 };
 
 #[test]
@@ -47,10 +47,11 @@ fn short_lived_processes_of_one_name_are_one_site() {
 }
 
 #[test]
-fn a_process_that_meets_many_ends_stays_bounded() {
+fn processes_that_meet_many_ends_stay_bounded() {
     let mut script = Script::new();
     let ports = 1..=u16::MAX;
-    let hosts = 1..=2u8;
+    let hosts = 1..=4u8;
+    let processes = 8;
     let mut sock = 0;
     for (host, port) in hosts.flat_map(|host| ports.clone().map(move |port| (host, port))) {
         sock += 1;
@@ -66,16 +67,80 @@ fn a_process_that_meets_many_ends_stays_bounded() {
                 old,
                 new,
                 how: CLOSES,
-                task: task(9, None),
+                task: task(9 + u32::from(port) % processes, None),
             });
         }
         script.gone(sock);
     }
     let sites = script.table.sites();
-    assert!(sites.len() <= 65_536 + 1, "{} sites", sites.len());
+    assert!(sites.len() <= 65_536 + 8, "{} sites", sites.len());
     assert!(script.table.sites_summed_up() > 0);
     let opened: u64 = sites.iter().map(|(_, tally, _)| tally.opened).sum();
-    assert_eq!(opened, 2 * u64::from(u16::MAX));
+    assert_eq!(opened, 4 * u64::from(u16::MAX));
+}
+
+#[test]
+fn who_ended_is_not_counted_with_the_site_that_has_its_place_now() {
+    let mut script = Script::new();
+    let connects = |script: &mut Script, sock, pid| {
+        for (old, new) in [
+            (State::Close, State::SynSent),
+            (State::SynSent, State::Established),
+        ] {
+            script.apply(|at| Event::State {
+                at,
+                sock,
+                ends: ends("127.0.0.1:4000", "127.0.0.1:80"),
+                old,
+                new,
+                how: NOTHING,
+                task: task(pid, None),
+            });
+        }
+    };
+    connects(&mut script, 1, 1);
+    script.step(1, State::Established, State::Close, CLOSES);
+    script.apply(|at| Event::Exit { at, pid: 1 });
+    connects(&mut script, 2, 2);
+    // Somebody else has the first one.
+    let (other, known) = (task(3, Some(4)), OwnerKnown::Fds);
+    script.table.hand_over(1, other, known);
+    let sites = script.table.sites();
+    let (_, tally, live) = sites
+        .iter()
+        .find(|(key, ..)| key.pid == 2)
+        .expect("its site");
+    assert_eq!((tally.opened, tally.live(), live.len()), (1, 1, 1));
+}
+
+#[test]
+fn a_process_that_ends_with_many_sites_leaves_one() {
+    let mut script = Script::new();
+    for sock in 1..=100 {
+        for (old, new) in [
+            (State::Close, State::SynSent),
+            (State::SynSent, State::Established),
+        ] {
+            script.apply(|at| Event::State {
+                at,
+                sock,
+                ends: ends("127.0.0.1:4000", &format!("10.0.0.1:{sock}")),
+                old,
+                new,
+                how: NOTHING,
+                task: task(9, None),
+            });
+        }
+    }
+    script.apply(|at| Event::Exit { at, pid: 9 });
+    for sock in 1..=100 {
+        assert!(script.table.sites().iter().any(|(key, ..)| key.pid == 9));
+        script.step(sock, State::Established, State::Close, CLOSES);
+    }
+    let sites = script.table.sites();
+    assert!(sites.iter().all(|(key, ..)| key.pid == 0), "{sites:?}");
+    let closed: u64 = sites.iter().map(|(_, tally, _)| tally.closed).sum();
+    assert_eq!(closed, 100);
 }
 
 fn any_state() -> impl Strategy<Value = State> {
@@ -150,5 +215,8 @@ proptest! {
             .filter(|entry| !entry.connection.state.is_mini_socket())
             .count();
         prop_assert_eq!(grouped, owned_live);
+        let live = table.entries.values().filter(|entry| !entry.ended);
+        let in_books = live.filter(|entry| entry.site.is_some()).count() as u64;
+        prop_assert_eq!(table.sites.live(), in_books);
     }
 }

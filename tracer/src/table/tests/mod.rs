@@ -116,6 +116,23 @@ fn a_peer_that_closes_first_leaves_the_program_to_act() {
 }
 
 #[test]
+fn a_peer_that_closes_first_unheard_is_told_by_the_states_that_follow() {
+    let exits = Circumstance {
+        exiting: true,
+        ..CLOSES
+    };
+    for (old, new) in [
+        (State::CloseWait, State::LastAck),
+        (State::LastAck, State::Close),
+        (State::CloseWait, State::Close),
+    ] {
+        let mut script = Script::new();
+        script.connected(7).step(7, old, new, exits);
+        assert_eq!(script.last().end.by, Some(ClosedBy::Peer), "{old:?}");
+    }
+}
+
+#[test]
 fn a_half_close_is_not_a_close() {
     let mut script = Script::new();
     let half = Circumstance {
