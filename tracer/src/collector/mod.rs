@@ -254,9 +254,22 @@ impl Collector {
     /// # Errors
     /// As [`Collector::watch`].
     pub async fn snapshot(&mut self, observer: &mut impl Observer) -> Result<()> {
+        let gatherer = Arc::clone(&self.gatherer);
+        if self.course.is_fresh() && self.course.selection.pid.is_some() {
+            // What happens to a socket that is not followed is not heard: with only one
+            // snapshot, that which ends while it is taken would stay.
+            let gatherer = Arc::clone(&gatherer);
+            let take = move || {
+                gatherer
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take()
+            };
+            let before = spawn_blocking(take).await;
+            self.follow_process(&before.context("the snapshot was cut short")??)?;
+        }
         self.count(observer)?;
         self.learn(Entry::Begin, observer)?;
-        let gatherer = Arc::clone(&self.gatherer);
         let unknown = self.course.owners_unknown();
         let mut gathering: JoinHandle<Result<_>> = spawn_blocking(move || {
             // While they are there to be looked up; first, as a snapshot grows old.

@@ -40,7 +40,7 @@ pub struct Snapshot {
     pub namespaces: FxHashSet<u32>,
     /// Processor time that gathering took.
     pub cost: Duration,
-    /// Network namespaces that have a process or a name.
+    /// Network namespaces that have a process or a name; none where there may be more.
     pub existing: FxHashSet<u32>,
     /// How many of those that were there at the start may not be entered.
     pub unreachable: u32,
@@ -152,10 +152,13 @@ pub fn reconcile(
     let whole = |socket: &&Socket| !socket.is_mini;
     let mut sockets = Vec::with_capacity(snapshot.sockets.len());
     // A dump lists a socket again where another one enters its hash bucket between two
-    // messages. By its cookie it is the same; by its ends it would be found once only.
+    // messages (see `Snapshot::latest`). By its ends it would be found once only; and where
+    // its state is to be corrected, that is done once.
+    let matters_twice = is_by_address || terms.has_lost;
     let mut listed = FxHashSet::default();
-    let is_first = |socket: &&Socket| !is_by_address || listed.insert(socket.cookie);
-    for socket in snapshot.sockets.iter().filter(whole).filter(is_first) {
+    let is_latest = |socket: &&Socket| !matters_twice || listed.insert(socket.cookie);
+    let latest = snapshot.sockets.iter().rev().filter(is_latest);
+    for socket in latest.filter(whole) {
         let known = is_by_address
             .then(|| by_ends.find(socket, snapshot.holders_of(socket)))
             .flatten();
@@ -168,6 +171,7 @@ pub fn reconcile(
             sockets.push((known.unwrap_or(socket.cookie), socket));
         }
     }
+    sockets.reverse();
     // A socket without a cookie could not be told from its next event, so none is
     // adopted.
     let nameless = snapshot.nameless.iter().filter(whole);
@@ -332,8 +336,13 @@ fn has_vanished(
     found_by_ends: &FxHashSet<u32>,
 ) -> bool {
     let netns = connection.netns;
-    // All sockets of a namespace go with it.
-    let is_covered = snapshot.namespaces.contains(&netns) || !snapshot.existing.contains(&netns);
+    // A socket in CLOSE shows only to those who may look at its holder's fds.
+    let is_held = connection
+        .sample
+        .is_some_and(|sample| snapshot.holders.contains_key(&sample.inode));
+    // A namespace is kept by the sockets in it, too; once they are closed they go with it.
+    let is_gone = !snapshot.existing.is_empty() && !snapshot.existing.contains(&netns) && !is_held;
+    let is_covered = snapshot.namespaces.contains(&netns) || is_gone;
     // The states before ESTABLISHED are announced before the socket is hashed.
     let opens = matches!(connection.state, State::SynSent | State::SynRecv);
     let margin_ms = if opens { HASHED_MS } else { 0 };
@@ -346,10 +355,6 @@ fn has_vanished(
         // Its ends are not known in full, so it is not found by them.
         return false;
     }
-    // A socket in CLOSE shows only to those who may look at its holder's fds.
-    let is_held = connection
-        .sample
-        .is_some_and(|sample| snapshot.holders.contains_key(&sample.inode));
     let is_hidden = connection
         .owner
         .is_some_and(|owner| snapshot.unreadable.contains(&owner.pid));

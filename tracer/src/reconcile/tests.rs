@@ -162,25 +162,6 @@ fn told(table: &mut Table, snapshot: &Snapshot, has_lost: bool) -> Vec<(u64, Cha
 }
 
 #[test]
-fn a_socket_that_is_listed_twice_is_what_it_was_last() {
-    let ends = ends(50_000, 80);
-    let snapshot = snapshot(
-        SECOND,
-        vec![
-            socket(1, ends, State::FinWait2, 0),
-            socket(2, ends, State::Established, 0),
-            socket(1, ends, State::TimeWait, 0),
-        ],
-        &[],
-    );
-    let states = snapshot.latest().into_values().map(|socket| socket.state);
-    assert_eq!(
-        states.collect::<Vec<_>>(),
-        [State::TimeWait, State::Established]
-    );
-}
-
-#[test]
 fn what_was_there_before_is_inherited_with_its_owner_and_role() {
     let mut table = Table::new(false, false);
     table.begin_snapshot();

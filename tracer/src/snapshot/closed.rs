@@ -70,11 +70,15 @@ impl Closed {
             .collect();
         unlisted.retain(|inode| {
             let holders = &snapshot.holders[inode];
-            let is_tcp = self.known.contains(inode) || holders.iter().any(is_tcp);
-            if !is_tcp {
+            // Of one whose fds are all another's by now it is not known.
+            let is_tcp = match self.known.contains(inode) {
+                true => Some(true),
+                false => holders.iter().find_map(is_tcp),
+            };
+            if is_tcp == Some(false) {
                 self.others.insert(*inode);
             }
-            is_tcp
+            is_tcp == Some(true)
         });
         if unlisted.iter().any(|inode| !self.known.contains(inode)) {
             // Those made since the dump are listed now, and those that it passed over, as
@@ -114,10 +118,8 @@ impl Closed {
                     snapshot.sockets.push(socket);
                     return;
                 }
-                Ok(Some(_)) => {
-                    self.others.insert(inode);
-                    return;
-                }
+                // It has come back to life.
+                Ok(Some(_)) => return,
                 Ok(None) => {}
                 Err(_) => refused = Some(holder.pid),
             }
@@ -133,16 +135,13 @@ fn inodes(snapshot: &Snapshot) -> FxHashSet<u32> {
     sockets.map(|socket| socket.sample.inode).collect()
 }
 
-fn is_tcp(holder: &Holder) -> bool {
+/// Whether the socket behind an fd is one of TCP; `None` where it is gone.
+fn is_tcp(holder: &Holder) -> Option<bool> {
     let path = format!("/proc/{}/fd/{}", holder.pid, holder.fd);
     let mut name = [0; 32];
-    match getxattr(path, "system.sockprotoname", &mut name) {
-        Ok(size) => {
-            let name = name[..size].split(|&byte| byte == 0).next();
-            name.is_some_and(|name| TCP_NAMES.contains(&name))
-        }
-        Err(_) => false,
-    }
+    let size = getxattr(path, "system.sockprotoname", &mut name).ok()?;
+    let name = name[..size].split(|&byte| byte == 0).next();
+    Some(name.is_some_and(|name| TCP_NAMES.contains(&name)))
 }
 
 /// The socket behind an fd; `None` where the fd is another's by now.

@@ -64,7 +64,9 @@ impl Gatherer {
         let netns_of = &existing.of;
         self.closed
             .gather(&mut snapshot, &self.namespaces, netns_of)?;
-        snapshot.existing = existing.all;
+        if existing.is_whole {
+            snapshot.existing = existing.all;
+        }
         snapshot.ended = clocks::boot_time();
         snapshot.cost = clocks::thread_time().saturating_sub(used);
         Ok(snapshot)

@@ -2,7 +2,7 @@
 //! no cookie, no times, no totals.
 
 use anyhow::{Context, Result};
-use procfs::{net::TcpNetEntry, process::Process};
+use procfs::{ProcError, net::TcpNetEntry, process::Process};
 
 use crate::{
     decode::{Ends, Figures},
@@ -19,7 +19,12 @@ pub(super) fn read(pid: u32, netns: u32) -> Result<Vec<Socket>> {
     use std::os::unix::fs::MetadataExt;
     let process = Process::new(i32::try_from(pid)?)?;
     let mut entries = process.tcp()?;
-    entries.extend(process.tcp6()?);
+    match process.tcp6() {
+        Ok(more) => entries.extend(more),
+        // IPv6 is disabled. A process that has ended is noticed below.
+        Err(ProcError::NotFound(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
     let now = std::fs::metadata(format!("/proc/{pid}/ns/net"))?.ino();
     anyhow::ensure!(now == u64::from(netns), "process {pid} has moved");
     let sockets = entries.iter().map(|entry| socket(entry, netns));

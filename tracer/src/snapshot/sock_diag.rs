@@ -25,7 +25,7 @@ use nix::{
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{answer, clocks, proc_net};
+use super::{answer, clocks, has_initial_pids, proc_net};
 use crate::reconcile::{Snapshot, Socket};
 
 /// The kernel fills up to 32 KiB a message (`NLMSG_GOODSIZE` and what
@@ -57,6 +57,8 @@ pub(super) struct Existing {
     pub(super) of: FxHashMap<u32, u32>,
     /// Those of processes, and those with a name.
     pub(super) all: FxHashSet<u32>,
+    /// There is none besides that a process is in.
+    pub(super) is_whole: bool,
 }
 
 impl Namespaces {
@@ -103,9 +105,15 @@ impl Namespaces {
     /// # Errors
     /// Where /proc cannot be read.
     pub(super) fn refresh(&mut self) -> Result<Existing> {
-        let of: FxHashMap<u32, u32> = processes()?
-            .filter_map(|pid| Some((pid, inode_of(namespace_of(pid))?)))
-            .collect();
+        let mut of = FxHashMap::default();
+        let mut is_whole = has_initial_pids();
+        for pid in processes()? {
+            match fs::metadata(namespace_of(pid)) {
+                Ok(namespace) => drop(of.insert(pid, u32::try_from(namespace.ino())?)),
+                // It may be in one that nobody else is in.
+                Err(error) => is_whole &= error.kind() != io::ErrorKind::PermissionDenied,
+            }
+        }
         let mut all: FxHashSet<u32> = of.values().copied().collect();
         all.extend(named().filter_map(inode_of));
         all.insert(self.own);
@@ -114,7 +122,7 @@ impl Namespaces {
         self.others = others
             .filter(|(netns, _)| !self.sockets.contains_key(netns))
             .collect();
-        Ok(Existing { of, all })
+        Ok(Existing { of, all, is_whole })
     }
 
     /// Lists all TCP sockets into `snapshot`.

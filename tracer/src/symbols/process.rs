@@ -19,7 +19,7 @@ use super::{
     helper::{MAX_PERF_MAP, sandbox::MAX_FILE_BYTES},
     maps::{Mapping, parse},
 };
-use crate::clock::BootTime;
+use crate::{clock::BootTime, snapshot::clocks};
 
 /// Bytes of a /proc/PID file that are read: 100,000 mappings and more.
 const MAX_PROC_FILE: u64 = 16 << 20;
@@ -31,12 +31,31 @@ const OWN_DEVICE_NUMBERS: [i64; 2] = [0x794c_7630, 0x9123_683e];
 #[derive(Debug)]
 pub(super) struct Process {
     folder: OwnedFd,
+    /// When it was looked at.
+    pub(super) looked: BootTime,
+    /// Where its program and its stack lie: elsewhere after execve(2).
+    image: Image,
     /// Its executable memory.
     pub(super) mappings: Vec<Mapping>,
     /// Its effective uid, which files that it made belong to.
     uid: u32,
     /// Its number in its own pid namespace.
     inner_pid: u32,
+}
+
+/// `start_code`, `end_code` and `start_stack` of its memory; zeros for those who may not
+/// know.
+type Image = [u64; 3];
+
+/// What has become of a process since it was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Nothing.
+    Runs,
+    /// It runs another program.
+    RunsAnother,
+    /// It has ended.
+    Ended,
 }
 
 impl Process {
@@ -47,10 +66,14 @@ impl Process {
     pub(super) fn look(pid: u32, at: BootTime) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = openat(CWD, format!("/proc/{pid}"), flags, Mode::empty())?;
-        let started = started(&read(&folder, "stat")?).context("no start time")?;
+        let looked = clocks::boot_time();
+        let stat = read(&folder, "stat")?;
+        let started = started(&stat).context("no start time")?;
         ensure!(started <= at, "another process has its number");
         let status = read(&folder, "status")?;
         let process = Self {
+            looked,
+            image: image(&stat).context("no code")?,
             mappings: parse(&read(&folder, "maps")?),
             uid: nth(&status, "Uid:", 1).context("no uid")?,
             inner_pid: last(&status, "NSpid:").unwrap_or(pid),
@@ -60,10 +83,14 @@ impl Process {
         Ok(process)
     }
 
-    /// Whether it has ended. What it had mapped is known all the same.
+    /// What has become of it. What it had mapped is known all the same.
     #[must_use]
-    pub(super) fn has_ended(&self) -> bool {
-        read(&self.folder, "stat").is_err()
+    pub(super) fn fate(&self) -> Fate {
+        match read(&self.folder, "stat") {
+            Err(_) => Fate::Ended,
+            Ok(stat) if image(&stat) == Some(self.image) => Fate::Runs,
+            Ok(_) => Fate::RunsAnother,
+        }
     }
 
     /// Opens the file that a mapping is of, if it still is that file.
@@ -140,14 +167,25 @@ fn read(folder: &OwnedFd, name: &str) -> Result<Vec<u8>> {
 }
 
 /// When a process started, from its `stat`: the 22nd field, in ticks since boot.
-/// The second holds its name, and that anything.
 fn started(stat: &[u8]) -> Option<BootTime> {
-    let after = stat.iter().rposition(|&b| b == b')')?;
-    let text = std::str::from_utf8(stat.get(after + 1..)?).ok()?;
-    let ticks: u64 = text.split_whitespace().nth(19)?.parse().ok()?;
+    let ticks: u64 = fields(stat)?.nth(22 - 3)?.parse().ok()?;
     Some(BootTime::from_ns(
         ticks.checked_mul(1_000_000_000 / procfs::ticks_per_second())?,
     ))
+}
+
+/// The 26th field of a `stat` and the two after it.
+fn image(stat: &[u8]) -> Option<Image> {
+    let mut fields = fields(stat)?.skip(26 - 3);
+    let mut next = || fields.next()?.parse().ok();
+    Some([next()?, next()?, next()?])
+}
+
+/// The fields of a `stat` from the third on. The second is its name, and that anything.
+fn fields(stat: &[u8]) -> Option<impl Iterator<Item = &str>> {
+    let after = stat.iter().rposition(|&b| b == b')')?;
+    let text = std::str::from_utf8(stat.get(after + 1..)?).ok()?;
+    Some(text.split_whitespace())
 }
 
 fn line<'a>(status: &'a [u8], name: &str) -> Option<&'a str> {
@@ -175,6 +213,36 @@ mod tests {
         let stat = b"7 (a) 1 (b)) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 250 1 1";
         assert_eq!(started(stat), Some(BootTime::from_ns(2_500_000_000)));
         assert_eq!(started(b"7 (a"), None);
+    }
+
+    #[test]
+    fn what_becomes_of_a_process_is_seen() {
+        let mut shell = std::process::Command::new("sh")
+            .args(["-c", "read line; exec sleep 600"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        let process = || Process::look(shell.id(), clocks::boot_time());
+        let wait_for = |is_so: &dyn Fn() -> bool| {
+            let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
+            while !is_so() && std::time::Instant::now() < patience {
+                std::thread::yield_now();
+            }
+        };
+        // Ours until the shell has taken its place.
+        wait_for(&|| process().is_ok_and(|p| p.image != process_of_test().image));
+        let process = process().expect("the shell");
+        assert_eq!(process.fate(), Fate::Runs);
+        drop(shell.stdin.take());
+        wait_for(&|| process.fate() != Fate::Runs);
+        assert_eq!(process.fate(), Fate::RunsAnother);
+        shell.kill().expect("killed");
+        shell.wait().expect("waited for");
+        assert_eq!(process.fate(), Fate::Ended);
+    }
+
+    fn process_of_test() -> Process {
+        Process::look(std::process::id(), clocks::boot_time()).expect("our own")
     }
 
     #[test]

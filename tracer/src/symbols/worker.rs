@@ -17,20 +17,24 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::{
     Job, Results,
     maps::{Mapped, Mapping, find},
-    process::Process,
+    process::{Fate, Process},
     protocol::{Answer, Kind, MAX_ADDRESSES, Name, Question},
     service::Service,
 };
-use crate::model::{
-    frame::{CallFrames, Frame, Reach},
-    untrusted::Untrusted,
+use crate::{
+    model::{
+        frame::{CallFrames, Frame, Reach},
+        untrusted::Untrusted,
+    },
+    snapshot::clocks,
 };
 
 /// Processes whose memory is remembered.
 const MAX_PROCESSES: usize = 64;
 
-/// How long what a process has mapped is believed, where an address is in none of it.
-const MAPPED_ANEW: Duration = Duration::from_secs(1);
+/// How many milliseconds what a process has mapped is believed, where an address is in
+/// none of it.
+const MAPPED_ANEW_MS: u64 = 1_000;
 
 /// Addresses whose names are remembered.
 const MAX_NAMED: usize = 65_536;
@@ -55,7 +59,7 @@ type Place = ((u32, u32), u64, u64);
 #[derive(Default)]
 pub(super) struct Worker {
     pub(super) service: Service,
-    processes: FxHashMap<u32, (Instant, Arc<Process>)>,
+    processes: FxHashMap<u32, Arc<Process>>,
     named: FxHashMap<Place, Named>,
     /// Files that do not say how their code is unwound.
     pub(super) mute: FxHashSet<((u32, u32), u64)>,
@@ -238,22 +242,25 @@ impl Worker {
             self.left_behind += 1;
             anyhow::Error::new(error).context("a file does not open")
         })?;
-        self.missed = missed || (opened.is_err() && process.has_ended());
+        self.missed = missed || (opened.is_err() && process.fate() != Fate::Runs);
         opened
     }
 
     /// The process of a job, from memory where that explains its addresses.
     fn process(&mut self, job: &Job) -> Result<Arc<Process>> {
         let pid = job.call_stack.pid;
-        if let Some((looked, process)) = self.processes.get(&pid) {
+        if let Some(process) = self.processes.get(&pid) {
             let explains = find(&process.mappings, job.innermost().saturating_sub(1)).is_some();
-            let is_believed = explains || looked.elapsed() < MAPPED_ANEW;
-            let has_ended = process.has_ended();
-            if is_believed && !has_ended {
-                return Ok(Arc::clone(process));
-            }
-            if has_ended && Process::look(pid, job.at).is_err() {
+            let age_ms = clocks::boot_time().ms_since(process.looked);
+            let is_believed = explains || age_ms < MAPPED_ANEW_MS;
+            let is_its = match process.fate() {
+                Fate::Runs => is_believed,
+                // It was in the program that was looked at, or in one before.
+                Fate::RunsAnother => is_believed && job.at <= process.looked,
                 // Nobody has its number yet: the stack is its own.
+                Fate::Ended => Process::look(pid, job.at).is_err(),
+            };
+            if is_its {
                 return Ok(Arc::clone(process));
             }
         }
@@ -261,8 +268,7 @@ impl Worker {
             self.processes.clear();
         }
         let process = Arc::new(Process::look(pid, job.at)?);
-        self.processes
-            .insert(pid, (Instant::now(), Arc::clone(&process)));
+        self.processes.insert(pid, Arc::clone(&process));
         Ok(process)
     }
 }

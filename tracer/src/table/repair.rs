@@ -172,8 +172,13 @@ impl Table {
             return false;
         };
         let connection = &mut entry.connection;
-        connection.set_sample(socket.sample);
         connection.note_holders(holders);
+        let is_later = connection.opened_at.is_some_and(|at| at > socket.sample.at);
+        if connection.id.generation > 0 && is_later {
+            // What was measured is the one before it, of the same socket.
+            return false;
+        }
+        connection.set_sample(socket.sample);
         if connection.local().port() == 0 {
             connection.set_ends(socket.ends);
         }
@@ -182,7 +187,7 @@ impl Table {
         if !socket.sample.is_bare && !is_final {
             connection.set_figures(socket.figures);
         }
-        note_holding(entry, socket.sample)
+        note_holding(entry, socket.sample, !holders.is_empty())
     }
 
     /// Ends a connection whose end was missed.
@@ -244,9 +249,9 @@ impl Table {
 }
 
 /// Whether a program holds the socket is certain from its inode: 0 once the
-/// last holder has closed. What was concluded from transitions gives way. Returns
-/// whether it is found let go.
-fn note_holding(entry: &mut Entry, sample: Sample) -> bool {
+/// last holder has closed. What was concluded from transitions gives way where somebody
+/// has it `open`. Returns whether it is found let go.
+fn note_holding(entry: &mut Entry, sample: Sample, open: bool) -> bool {
     let connection = &mut entry.connection;
     let later = |at: Option<BootTime>| at.is_some_and(|at| at > sample.at);
     if later(connection.state_at) || later(connection.end.app_closed_at) {
@@ -257,11 +262,13 @@ fn note_holding(entry: &mut Entry, sample: Sample) -> bool {
         connection.state,
         State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck
     );
-    if sample.inode != 0 && connection.end.app_closed_at.is_some() && closing {
-        // A half close that no hook told from a close (io_uring).
+    let is_closed = connection.end.app_closed_at.is_some();
+    if sample.inode != 0 && open && is_closed && closing {
+        // A half close that no hook told from a close (io_uring). Nobody has it open any
+        // more where close(2) waits for the peer (SO_LINGER): then it has its inode still.
         connection.end.app_closed_at = None;
         connection.half_closed = true;
-    } else if sample.inode == 0 && connection.end.app_closed_at.is_none() && closing {
+    } else if sample.inode == 0 && !is_closed && closing {
         connection.end.app_closed_at = Some(sample.at);
         return true;
     }

@@ -1,5 +1,9 @@
 //! Sockets found by cookie, by address, by their ends; subflows; who opened them.
 
+use std::mem;
+
+use rustc_hash::FxHashSet;
+
 use super::*;
 
 /// A socket of another namespace, as /proc/PID/net shows it.
@@ -37,8 +41,30 @@ fn connections_go_with_their_namespace() {
     let mut after = snapshot(2 * SECOND, vec![], &[]);
     after.namespaces.clear();
     assert_eq!(told(&mut table, &after, true), []);
-    after.existing.clear();
+    let there = mem::take(&mut after.existing);
+    assert_eq!(told(&mut table, &after, true), [], "it may be hidden");
+    after.existing = FxHashSet::from_iter([9]);
+    assert!(!there.contains(&9));
     assert_eq!(told(&mut table, &after, true).len(), 2);
+}
+
+#[test]
+fn a_namespace_is_kept_by_sockets_that_somebody_holds() {
+    let mut table = warm();
+    open(&mut table, SECOND, 7, 5);
+    let listed = vec![socket(7, ends(4000, 80), State::Established, 11)];
+    told(
+        &mut table,
+        &snapshot(2 * SECOND, listed, &[(11, 50, 5)]),
+        true,
+    );
+    // Whoever was in it has left.
+    for second in 3..6 {
+        let mut after = snapshot(second * SECOND, vec![], &[(11, 50, 5)]);
+        after.namespaces.clear();
+        after.existing = FxHashSet::from_iter([9]);
+        assert_eq!(told(&mut table, &after, true), []);
+    }
 }
 
 #[test]
@@ -353,6 +379,29 @@ fn named_by_address_one_whose_socket_is_used_again_is_not_brought_back() {
     assert_eq!((table.live(), table.counters().repaired), (1, 0));
 }
 
+/// The same where sockets have cookies: what the snapshot shows is the connection before.
+#[test]
+fn a_connection_has_nothing_of_the_one_before_of_its_socket() {
+    let mut table = warm();
+    open(&mut table, SECOND, 7, 3);
+    table.begin_snapshot();
+    let mut seen = socket(7, ends(4000, 80), State::Established, 11);
+    seen.sample.at = BootTime::from_ns(2 * SECOND);
+    seen.sample.send_q = 9;
+    let seen = snapshot(2 * SECOND, vec![seen], &[(11, 50, 3)]);
+    for (port, remote, step) in [
+        (4000, 80, (State::Established, State::Close)),
+        (0, 443, (State::Close, State::SynSent)),
+    ] {
+        let (at, how) = (2 * SECOND + 1, Circumstance::default());
+        go_between(&mut table, at, 7, 3, ends(port, remote), step, how);
+    }
+    work_in(&mut table, &seen, false, false);
+    let connection = table.get(7).expect("live");
+    assert_eq!(connection.remote().port(), 443);
+    assert_eq!(connection.sample, None);
+}
+
 /// Of a connection that was there before, and one to the same peer that begins now.
 #[test]
 fn named_by_address_one_that_begins_is_not_taken_for_what_is_held() {
@@ -428,4 +477,38 @@ fn named_by_address_what_is_held_is_not_taken_for_one_that_was_freed_without_a_p
     let first = snapshot(SECOND, vec![held], &[(11, 60, 3)]);
     work_in(&mut table, &first, true, false);
     assert_eq!(table.get(1).map(|c| c.known), Some(Known::Inherited));
+}
+
+#[test]
+fn after_a_loss_a_socket_that_is_listed_twice_is_what_it_was_last() {
+    let mut table = warm();
+    open(&mut table, SECOND, 7, 5);
+    let listed = [State::FinWait1, State::FinWait2];
+    let listed = listed.map(|state| socket(7, ends(4000, 80), state, 0));
+    told(
+        &mut table,
+        &snapshot(2 * SECOND, listed.to_vec(), &[]),
+        true,
+    );
+    let state = table.get(7).map(|connection| connection.state);
+    assert_eq!(state, Some(State::FinWait2));
+}
+
+#[test]
+fn a_socket_that_is_listed_twice_is_what_it_was_last() {
+    let ends = ends(50_000, 80);
+    let snapshot = snapshot(
+        SECOND,
+        vec![
+            socket(1, ends, State::FinWait2, 0),
+            socket(2, ends, State::Established, 0),
+            socket(1, ends, State::TimeWait, 0),
+        ],
+        &[],
+    );
+    let states = snapshot.latest().into_values().map(|socket| socket.state);
+    assert_eq!(
+        states.collect::<Vec<_>>(),
+        [State::TimeWait, State::Established]
+    );
 }

@@ -102,7 +102,13 @@ impl Steps {
         let least = closing.duration_since(connected).unwrap_or_default();
         let most = last.duration_since(first).unwrap_or_default();
         let is_in = least <= lived + CUT && lived <= most + CUT;
-        assert!(is_in, "{lived:?} is not {least:?} to {most:?}: {event}");
+        // By the two clocks, from the one's first step.
+        let opened = time(event, "opened_at").and_then(|at| Ok(at.duration_since(first)?));
+        let steps = self.0.map(|at| at.duration_since(first));
+        assert!(
+            is_in,
+            "{lived:?} is not {least:?} to {most:?}: opened after {opened:?}, of {steps:?}: {event}"
+        );
     }
 }
 

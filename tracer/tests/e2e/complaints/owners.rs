@@ -164,12 +164,19 @@ fn elastic_ebpf_200_accept_is_seen_whatever_its_signature() -> Result<()> {
     let accept = checks.find(|check| check["name"] == "hook accept");
     let found = accept.context("no accept hook")?["found"].as_str();
     assert!(found.is_some_and(|found| found.contains("accept")));
-    accepted_by_its_thread(1)
+    accepted_by_its_thread(1, "")
 }
 
 #[test]
 fn datadog_agent_32718_more_blocked_accepts_than_return_slots() -> Result<()> {
-    accepted_by_its_thread(60)
+    accepted_by_its_thread(60, "")
+}
+
+/// A call that is not remembered is told twice, first without its fd.
+#[test]
+fn an_accept_that_there_is_no_room_to_remember_is_of_one_connection() -> Result<()> {
+    accepted_by_its_thread(8, "--max-calls 1")?;
+    accepted_by_its_thread(8, "--max-calls 1 --fold-above 0")
 }
 
 /// A trampoline does not see the return of a call that it did not see begin, and the
@@ -199,10 +206,10 @@ fn an_accept_that_waited_at_the_start_is_told_or_said_not_to_be() -> Result<()> 
 
 /// Asserts that each connection has the thread that took it, and its fd; or none, and
 /// that what is missing is told to be lost: see [`tcpleak::unless_lossy`].
-fn accepted_by_its_thread(threads: usize) -> Result<()> {
+fn accepted_by_its_thread(threads: usize, options: &str) -> Result<()> {
     let mut acceptors = Program::start("acceptors", &threads.to_string())?;
     let port = acceptors.hear()?["port"].clone();
-    let tcpleak = Tcpleak::watching(&format!("trace --port {port} --format jsonl"))?;
+    let tcpleak = Tcpleak::watching(&format!("trace --port {port} --format jsonl {options}"))?;
     let undisturbed = nobody_comes_or_goes();
     acceptors.ask("block")?;
     let accepted = acceptors.ask("connect")?["accepted"].clone();
@@ -214,8 +221,10 @@ fn accepted_by_its_thread(threads: usize) -> Result<()> {
     let mut without_thread = 0;
     for connection in accepted {
         let name = &connection[0];
-        let mut gone = of(&events, "gone", "server").filter(|gone| gone["remote"] == *name);
-        let gone = gone.next().with_context(|| format!("{name} is not told"))?;
+        let gone = of(&events, "gone", "server").filter(|gone| gone["remote"] == *name);
+        let gone: Vec<_> = gone.collect();
+        assert_eq!(gone.len(), 1, "{name}: {gone:?}");
+        let gone = gone[0];
         let told = json!([gone["remote"], gone["tid"], gone["fd"]]);
         // A snapshot may have found the fd since, but no thread.
         if told == json!([name, null, null]) || told == json!([name, null, connection[2]]) {

@@ -13,6 +13,7 @@ import threading
 # include/uapi/asm-generic/socket.h
 SO_ATTACH_FILTER = 26
 SO_DETACH_FILTER = 27
+SO_MEMINFO = 55
 SO_COOKIE = 57
 
 # include/uapi/linux/netlink.h, sock_diag.h
@@ -208,6 +209,20 @@ def keepalive(fd):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
+def probes(fd):
+    """How many keepalive probes it has sent that were not answered."""
+    # tcpi_probes of struct tcp_info, include/uapi/linux/tcp.h
+    with borrowed(fd) as sock:
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 8)[3]
+
+
+def dropped(fd):
+    """How many segments that came in it has dropped."""
+    # SK_MEMINFO_DROPS, the last of them: include/uapi/linux/sock_diag.h
+    with borrowed(fd) as sock:
+        return struct.unpack("9I", sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36))[8]
+
+
 def deafen(fd):
     """Drops all that comes in, as a cut wire does: a filter that lets 0 bytes through."""
     with borrowed(fd) as sock:
@@ -240,6 +255,8 @@ OPERATIONS = {
         linger,
         set_tcp,
         keepalive,
+        probes,
+        dropped,
         deafen,
         hear,
         os.dup,

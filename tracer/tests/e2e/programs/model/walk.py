@@ -308,7 +308,9 @@ class Walk(Openings, Endings):
         nothing_waits = lambda: theirs[0].call("unacknowledged", theirs[1]) == 0
         yield from self.until(nothing_waits, "the acknowledgement")
         theirs[0].call("deafen", theirs[1])
-        if self.rng.random() < 0.8:
+        before = theirs[0].call("dropped", theirs[1])
+        resets = self.rng.random() >= 0.8
+        if not resets:
             size = self.rng.randint(1, 1000)
             self.note(side.role, "sends", size, "in vain")
             ours[0].call("set_tcp", ours[1], socket.TCP_USER_TIMEOUT, GIVE_UP)
@@ -321,6 +323,11 @@ class Walk(Openings, Endings):
         yield from self.until(lambda: ours[0].call("look", ours[1])[0] == tcp.CLOSE, "the time-out")
         side.ends("timeout")
         side.dies(errno.ETIMEDOUT)
+        if resets:
+            # The reset is on its way still: it is to be dropped like the probes.
+            all_dropped = before + ours[0].call("probes", ours[1]) + 1
+            is_deaf = lambda: theirs[0].call("dropped", theirs[1]) >= all_dropped
+            yield from self.until(is_deaf, "the reset to be dropped")
         ours[0].call("set_tcp", ours[1], socket.TCP_USER_TIMEOUT, 0)
         theirs[0].call("hear", theirs[1])
         yield from self.settle()
