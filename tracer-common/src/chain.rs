@@ -11,6 +11,10 @@
 /// sites apart are the innermost ones.
 pub const WINDOW_WORDS: usize = 256;
 
+/// Bytes of a page on x86-64. A copy of a stack ends with one: the rest of the stack
+/// pointer's, and the next.
+pub const PAGE: u64 = 4_096;
+
 /// Words that are looked up at most, each at the cost of reading the program's memory.
 pub const MAX_LOOKED_UP: usize = 24;
 

@@ -15,7 +15,7 @@ use aya_ebpf::{
     programs::tracing::StackIdContext,
 };
 use tracer_common::{
-    chain::{LIBRARIES_WITHIN, MAX_LOOKED_UP, WINDOW_WORDS, is_call, mix},
+    chain::{LIBRARIES_WITHIN, MAX_LOOKED_UP, PAGE, WINDOW_WORDS, is_call, mix},
     config::{STACK_WINDOW_SHIFT, STACKS_A_WINDOW},
     drop,
     event::{NO_CHAIN, NO_STACK, STACK_WORDS, StackRecord, kind},
@@ -43,8 +43,6 @@ const PT_REGS_BYTES: usize = 168;
 /// `__USER_CS`, arch/x86/include/asm/segment.h.
 const CS: u32 = 136;
 const USER_CS: u64 = 0x33;
-
-const PAGE: u64 = 4_096;
 
 /// A call stack, as its opener's record tells it.
 pub struct Stack {

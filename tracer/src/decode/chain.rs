@@ -5,7 +5,10 @@
 
 use std::{fmt, mem::offset_of, num::NonZeroU64};
 
-use tracer_common::event::{AcceptRecord, Header, OpenRecord, StackRecord, kind};
+use tracer_common::{
+    chain::PAGE,
+    event::{AcceptRecord, Header, OpenRecord, StackRecord, kind},
+};
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
 use super::read;
@@ -25,9 +28,6 @@ pub struct Registers {
     /// The frame pointer, where the code keeps one.
     pub fp: u64,
 }
-
-/// Bytes of a page on x86-64, where stacks are copied.
-const PAGE: u64 = 4_096;
 
 /// A copy of a task's stack. It holds whatever the program keeps there: it goes
 /// nowhere but to the helper, and is dropped once it is unwound.

@@ -10,6 +10,7 @@ use crate::{
     tcp::{Known, OwnerKnown, Role, State},
 };
 
+mod by_address;
 mod loss;
 mod naming;
 

@@ -11,6 +11,17 @@ use crate::{
 
 const SECOND: u64 = 1_000_000_000;
 
+fn task(pid: u32) -> Task {
+    Task {
+        pid,
+        tid: std::num::NonZeroU32::new(pid),
+        uid: 0,
+        comm: Comm::from(b"app".as_slice()),
+        fd: Some(5),
+        stack: None,
+    }
+}
+
 /// A minute's watch of a program that opens a connection a second, and uses each for
 /// a moment. `remote` chooses where to.
 fn minute(remote: impl Fn(u8) -> [u8; 4]) -> Table {
@@ -26,14 +37,7 @@ fn minute(remote: impl Fn(u8) -> [u8; 4]) -> Table {
             remote: (remote(second), 80).into(),
             netns: 1,
         };
-        let task = Task {
-            stack: None,
-            pid: 9,
-            tid: std::num::NonZeroU32::new(9),
-            uid: 0,
-            comm: Comm::from(b"app".as_slice()),
-            fd: Some(5),
-        };
+        let task = task(9);
         for (old, new) in [
             (State::Close, State::SynSent),
             (State::SynSent, State::Established),
@@ -177,14 +181,7 @@ fn blocked(reader: u32) -> Table {
             remote,
             netns: 1,
         };
-        let owner = Task {
-            pid,
-            tid: None,
-            uid: 0,
-            comm: Comm::from(b"app".as_slice()),
-            fd: Some(5),
-            stack: None,
-        };
+        let owner = task(pid);
         let id = ConnId {
             sock,
             generation: 0,

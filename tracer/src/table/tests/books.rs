@@ -79,29 +79,31 @@ fn processes_that_meet_many_ends_stay_bounded() {
     assert_eq!(opened, 4 * u64::from(u16::MAX));
 }
 
+fn connects(script: &mut Script, sock: u64, pid: u32, remote: &str) {
+    for (old, new) in [
+        (State::Close, State::SynSent),
+        (State::SynSent, State::Established),
+    ] {
+        script.apply(|at| Event::State {
+            at,
+            sock,
+            ends: ends("127.0.0.1:4000", remote),
+            old,
+            new,
+            how: NOTHING,
+            task: task(pid, None),
+        });
+    }
+}
+
 #[test]
 fn who_ended_is_not_counted_with_the_site_that_has_its_place_now() {
     let mut script = Script::new();
-    let connects = |script: &mut Script, sock, pid| {
-        for (old, new) in [
-            (State::Close, State::SynSent),
-            (State::SynSent, State::Established),
-        ] {
-            script.apply(|at| Event::State {
-                at,
-                sock,
-                ends: ends("127.0.0.1:4000", "127.0.0.1:80"),
-                old,
-                new,
-                how: NOTHING,
-                task: task(pid, None),
-            });
-        }
-    };
-    connects(&mut script, 1, 1);
+    let remote = "127.0.0.1:80";
+    connects(&mut script, 1, 1, remote);
     script.step(1, State::Established, State::Close, CLOSES);
     script.apply(|at| Event::Exit { at, pid: 1 });
-    connects(&mut script, 2, 2);
+    connects(&mut script, 2, 2, remote);
     // Somebody else has the first one.
     let (other, known) = (task(3, Some(4)), OwnerKnown::Fds);
     script.table.hand_over(1, other, known);
@@ -117,20 +119,7 @@ fn who_ended_is_not_counted_with_the_site_that_has_its_place_now() {
 fn a_process_that_ends_with_many_sites_leaves_one() {
     let mut script = Script::new();
     for sock in 1..=100 {
-        for (old, new) in [
-            (State::Close, State::SynSent),
-            (State::SynSent, State::Established),
-        ] {
-            script.apply(|at| Event::State {
-                at,
-                sock,
-                ends: ends("127.0.0.1:4000", &format!("10.0.0.1:{sock}")),
-                old,
-                new,
-                how: NOTHING,
-                task: task(9, None),
-            });
-        }
+        connects(&mut script, sock, 9, &format!("10.0.0.1:{sock}"));
     }
     script.apply(|at| Event::Exit { at, pid: 9 });
     for sock in 1..=100 {

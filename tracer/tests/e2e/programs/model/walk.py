@@ -308,7 +308,6 @@ class Walk(Openings, Endings):
         nothing_waits = lambda: theirs[0].call("unacknowledged", theirs[1]) == 0
         yield from self.until(nothing_waits, "the acknowledgement")
         theirs[0].call("deafen", theirs[1])
-        before = theirs[0].call("dropped", theirs[1])
         resets = self.rng.random() >= 0.8
         if not resets:
             size = self.rng.randint(1, 1000)
@@ -318,6 +317,7 @@ class Walk(Openings, Endings):
             side.sent += size
         else:
             self.note(side.role, "keepalive in vain")
+            before = theirs[0].call("dropped", theirs[1])
             ours[0].call("keepalive", ours[1])
             side.reset_by = "local"
         yield from self.until(lambda: ours[0].call("look", ours[1])[0] == tcp.CLOSE, "the time-out")
